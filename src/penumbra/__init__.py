@@ -1,0 +1,1 @@
+"""Penumbra segments images and says where the mask is in doubt."""

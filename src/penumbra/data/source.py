@@ -1,0 +1,106 @@
+"""An ordered, lazy collection of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penumbra.data.sample import IGNORE, Finding, Record, Sample
+from penumbra.errors import SourceError, expected
+
+Symmetry = Literal["none", "horizontal", "dihedral"]
+"""Which flips and turns leave the meaning of the images as it is."""
+
+ReadImage = Callable[[Path], NDArray[np.generic]]
+ReadMask = Callable[[Record, tuple[int, int]], NDArray[np.uint8] | None]
+
+
+@dataclass(frozen=True)
+class Source(Sequence[Sample]):
+    """An ordered, lazy collection of samples; nothing is decoded before it is asked for.
+
+    Attributes:
+        layout: name of the layout that made it, such as ``"folder"``.
+        root: the folder it was made from.
+        records: one light record per sample, in a stable order.
+        class_names: one name per class index.
+        read_image: decodes a record's image to (H, W, C).
+        read_mask: decodes a record's mask to (H, W) class indices for an image of that (H, W);
+            ``None`` where the record has none.
+        has_background: whether class 0 is background, which averages over classes leave out.
+        symmetry: flips and turns that augmentation may use.
+        target: what the mask shows, where the layout offers several (``"lungs"``).
+        findings: what was noticed while the folder was listed.
+    """
+
+    layout: str
+    root: Path
+    records: tuple[Record, ...]
+    class_names: tuple[str, ...]
+    read_image: ReadImage
+    read_mask: ReadMask
+    has_background: bool = True
+    symmetry: Symmetry = "none"
+    target: str | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]  # slices: use `subset`
+        record = self.records[index]
+        image = self.read_image(record.image)
+        height, width = image.shape[:2]
+        mask = self.read_mask(record, (height, width))
+        if mask is not None:
+            self._check_mask(record, mask, (height, width))
+        return Sample(
+            id=record.id, image=image, mask=mask, group=record.group, spacing=record.spacing
+        )
+
+    def __iter__(self) -> Iterator[Sample]:
+        for index in range(len(self)):
+            yield self[index]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.class_names)
+
+    @property
+    def name(self) -> str:
+        """The ``LAYOUT:PATH`` form that opens this source again."""
+        return f"{self.layout}:{self.root}"
+
+    def subset(self, indices: Sequence[int]) -> Source:
+        """Give the source of these samples, in this order."""
+        return replace(self, records=tuple(self.records[index] for index in indices))
+
+    def _check_mask(
+        self, record: Record, mask: NDArray[np.uint8], size: tuple[int, int]
+    ) -> None:
+        if mask.shape != size:
+            raise SourceError(
+                expected(
+                    f"the mask of {record.id!r}",
+                    f"as large as its image, {size[0]}×{size[1]} (height × width)",
+                    "×".join(map(str, mask.shape)),
+                    "exporting the mask again at the image's size, or removing the sample",
+                )
+            )
+        values = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+        outside = [int(v) for v in values if v >= self.n_classes and v != IGNORE]
+        if outside:
+            raise SourceError(
+                expected(
+                    f"every value in the mask of {record.id!r}",
+                    f"a class index 0–{self.n_classes - 1} or {IGNORE} (ignore)",
+                    f"{outside[:8]}",
+                    "naming all classes (--classes), or correcting the mask",
+                )
+            )

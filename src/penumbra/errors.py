@@ -1,0 +1,58 @@
+"""The few named errors that bad input raises.
+
+Every message reads *Expected X to be …, but got …. Try ….*: what was wanted, what was found,
+and what the reader can do about it. `expected` builds that sentence.
+"""
+
+from __future__ import annotations
+
+
+class PenumbraError(Exception):
+    """Base of every error that a user's input can cause; its text says what to do."""
+
+
+class ImageFileError(PenumbraError):
+    """A file could not be read as an image or a mask, or is larger than the limits allow."""
+
+
+class SourceError(PenumbraError):
+    """A folder, layout, manifest or sample does not hold what the verb needs."""
+
+
+class SettingsError(PenumbraError):
+    """A setting, an option or an experiment file is not valid."""
+
+
+class ModelError(PenumbraError):
+    """A network could not be built, loaded or wrapped."""
+
+
+class RunError(PenumbraError):
+    """A run folder is missing, incomplete, or written by another version."""
+
+
+class StorageError(PenumbraError):
+    """A result could not be written (no space, no permission, target exists)."""
+
+
+class MissingExtraError(PenumbraError):
+    """An optional dependency is not installed; the text names the extra that brings it."""
+
+
+def expected(what: str, to_be: str, got: object, try_: str) -> str:
+    """Build the house's error sentence.
+
+    Args:
+        what: the thing that was checked.
+        to_be: what it should have been.
+        got: what it was; shown with `str`.
+        try_: what the reader can do, starting with a small letter and without a full stop.
+
+    Returns:
+        One sentence of the form *Expected X to be …, but got …. Try ….*
+
+    Examples:
+        >>> expected("`width`", "at least 1", 0, "a width such as 32")
+        'Expected `width` to be at least 1, but got 0. Try a width such as 32.'
+    """
+    return f"Expected {what} to be {to_be}, but got {got}. Try {try_}."

@@ -1,0 +1,106 @@
+"""Atomic writes: a file is either the old one or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from penumbra.errors import StorageError, expected
+
+_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
+
+
+def _storage_error(target: Path, error: OSError) -> StorageError:
+    if error.errno in _OUT_OF_ROOM:
+        return StorageError(
+            expected(
+                f"the disk of {target.parent}",
+                "large enough for the result",
+                f"no space left while writing {target.name}",
+                "freeing space or another --out; nothing half-written was left behind",
+            )
+        )
+    return StorageError(
+        expected(
+            str(target),
+            "writable",
+            error.strerror or repr(error),
+            "another --out, or a change of its permissions",
+        )
+    )
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Give a temporary path beside `target`; move it there when the block ends well.
+
+    The parent folder is made. When the block raises, the temporary file is removed and `target`
+    stays as it was.
+
+    Raises:
+        StorageError: the folder or file cannot be written.
+    """
+    target = Path(target)
+    # The suffix stays last, since image writers choose the format by it.
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        # Renaming a file that is not on the disk yet can leave an empty one after a power cut.
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write `data` to `target` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write `text` to `target` atomically, as UTF-8 with `\\n` line ends."""
+    write_bytes(target, text.encode("utf-8"))
+
+
+def json_ready(value: Any) -> Any:
+    """Turn NumPy scalars, paths, tuples and dataclass-like values into what JSON can hold.
+
+    NaN and infinities become ``None``: they are not JSON, and a reader in another language would
+    refuse the whole document.
+
+    Examples:
+        >>> json_ready({"a": (1, float("nan"))})
+        {'a': [1, None]}
+    """
+    if hasattr(value, "to_json"):
+        return json_ready(value.to_json())
+    if isinstance(value, dict):
+        return {str(key): json_ready(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_ready(item) for item in value]
+    if hasattr(value, "tolist"):
+        return json_ready(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    return str(value)
+
+
+def write_json(target: Path, document: Any) -> None:
+    """Write `document` as indented JSON, atomically; see `json_ready` for what it may hold."""
+    text = json.dumps(json_ready(document), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(target, text + "\n")
