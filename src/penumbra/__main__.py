@@ -1,0 +1,10 @@
+"""Lets `python -m penumbra` do what the `penumbra` command does."""
+
+from __future__ import annotations
+
+import sys
+
+from penumbra.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
