@@ -179,8 +179,8 @@ def pip_command(venv: Path, extras: Sequence[str]) -> list[str]:
 
 def worth_saying(line: str) -> str | None:
     """Pick from pip's many lines the few that tell a person why it takes so long."""
-    size = re.match(r"\s*(?:Downloading|Using cached) (\S+) \((\d+(?:\.\d+)? [MG]B)\)", line)
-    if size and float(size.group(2).split()[0]) >= 10:
+    size = re.match(r"\s*(?:Downloading|Using cached) (\S+) \((([\d.]+) ([MG])B)\)", line)
+    if size and (size.group(4) == "G" or float(size.group(3)) >= 10):
         return f"  {size.group(1).split('/')[-1]} ({size.group(2)})"
     if line.startswith("Installing collected packages:"):
         return f"  unpacking {line.count(',') + 1} packages"
