@@ -1,0 +1,161 @@
+"""Write a phantom set to disk, in the ``folder`` layout with the truth beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from penumbra.data.phantom.sample import KINDS, PhantomKind, PhantomSample, phantom_sample
+from penumbra.errors import SettingsError, StorageError, expected
+
+SETTINGS_FILE = "phantom.json"
+_FOLDERS = ("images", "masks", "truth", "readers")
+_PARTS = (SETTINGS_FILE, "groups.csv", *_FOLDERS)
+_VERSION = 1
+
+
+def _check_target(out: Path) -> None:
+    if not out.exists() or (out / SETTINGS_FILE).is_file():
+        return
+    if not out.is_dir():
+        raise StorageError(
+            expected(f"{out}", "a folder, or nothing yet", "a file", "another --out")
+        )
+    if any(out.iterdir()):
+        raise StorageError(
+            expected(
+                f"{out}",
+                "empty, or an earlier phantom set",
+                "a folder with other files, which are left alone",
+                "an empty folder for --out",
+            )
+        )
+
+
+def _check_request(count: int, kinds: Sequence[str]) -> None:
+    if count < 1:
+        raise SettingsError(expected("`count`", "at least 1", count, "a count such as 200"))
+    wrong = [kind for kind in kinds if kind not in KINDS]
+    if wrong or not kinds:
+        raise SettingsError(
+            expected("`kinds`", f"some of {', '.join(KINDS)}", repr(wrong or kinds), "one of those")
+        )
+
+
+def _write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        pixels = pixels[..., ::-1].copy()  # OpenCV stores blue first
+    _, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    path.write_bytes(encoded.tobytes())
+
+
+def _write_sample(folder: Path, stem: str, sample: PhantomSample) -> None:
+    _write_png(folder / "images" / f"{stem}.png", sample.image)
+    _write_png(folder / "masks" / f"{stem}.png", sample.mask * np.uint8(255))
+    truth = np.rint(sample.truth.astype(np.float64) * 65535).astype(np.uint16)
+    _write_png(folder / "truth" / f"{stem}.png", truth)
+    for number, mask in enumerate(sample.readers):
+        _write_png(folder / "readers" / f"{stem}_r{number}.png", mask * np.uint8(255))
+
+
+def _write_set(
+    folder: Path, *, count: int, size: int, seed: int, kinds: Sequence[PhantomKind]
+) -> None:
+    for name in _FOLDERS:
+        (folder / name).mkdir()
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "group"))
+    for number in range(count):
+        kind, index = kinds[number % len(kinds)], number // len(kinds)
+        sample = phantom_sample(kind, size=size, seed=seed, index=index)
+        stem = f"{kind}_{index:05d}"
+        _write_sample(folder, stem, sample)
+        writer.writerow((stem, sample.group))
+    (folder / "groups.csv").write_bytes(table.getvalue().encode())
+    settings = {
+        "version": _VERSION,
+        "count": count,
+        "size": size,
+        "seed": seed,
+        "kinds": list(kinds),
+        "truth": "16-bit PNG, foreground probability = value / 65535",
+        "readers": "readers/ID_rN.png, one simulated reader per N",
+    }
+    (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _replace(staged: Path, out: Path) -> None:
+    """Move the finished set into place; the settings first, so that `out` is never unclaimed."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in _PARTS:
+        old, new = out / name, staged / name
+        if old.is_dir():
+            shutil.rmtree(old)
+        new.replace(old)
+
+
+def make_phantom(
+    out: Path | str,
+    *,
+    count: int = 200,
+    size: int = 128,
+    seed: int = 0,
+    kinds: Sequence[PhantomKind] = KINDS,
+) -> Path:
+    """Write a phantom set: the ``folder`` layout, with the truth and the readers beside it.
+
+    ``images/ID.png``, ``masks/ID.png`` (0 and 255), ``truth/ID.png`` (16 bit, probability =
+    value / 65535), ``readers/ID_rN.png`` (0 and 255), ``groups.csv`` (``id,group``) and
+    ``phantom.json`` (the settings). Kinds take turns. The set is made beside `out` and moved
+    there when it is whole; an earlier phantom set in `out` is replaced, other files in it stay.
+
+    Args:
+        out: the folder to write.
+        count: how many images.
+        size: pixels per side, at least 16.
+        seed: a set is a function of count, size, seed and kinds.
+        kinds: what the images look like.
+
+    Returns:
+        `out`.
+
+    Raises:
+        SettingsError: an argument is outside its range.
+        StorageError: `out` holds something else, or cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = make_phantom(Path(folder) / "set", count=3, size=32)
+        ...     sorted(path.name for path in (made / "images").iterdir())
+        ['card_00000.png', 'ultrasound_00000.png', 'xray_00000.png']
+    """
+    out = Path(out)
+    _check_request(count, kinds)
+    _check_target(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+            staged = Path(beside)
+            _write_set(staged, count=count, size=size, seed=seed, kinds=kinds)
+            _replace(staged, out)
+    except OSError as error:
+        raise StorageError(
+            expected(
+                str(out),
+                "writable, with room for the set",
+                error.strerror or repr(error),
+                "another --out, or freeing space; nothing half-written was left behind",
+            )
+        ) from error
+    return out
