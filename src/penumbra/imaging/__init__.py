@@ -1,0 +1,1 @@
+"""Pixels in, pixels out: image and mask files, and pictures for people."""

@@ -1,0 +1,200 @@
+"""Image and mask files to arrays: PNG, JPEG, TIFF, GIF and BMP.
+
+The format is told by content, the size is checked before a pixel is decoded, and every file that
+cannot be read raises `ImageFileError` with a sentence that says what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penumbra.errors import ImageFileError, expected
+from penumbra.imaging import pillow_reader, tiff_reader
+from penumbra.imaging.formats import (
+    IMAGE_SUFFIXES,
+    FileFormat,
+    looks_like_image,
+    sniff_format,
+    unreadable,
+)
+from penumbra.imaging.limits import Limits
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "READERS",
+    "FileReader",
+    "Limits",
+    "looks_like_image",
+    "read_alpha",
+    "read_image",
+    "read_mask_file",
+    "read_size",
+    "sniff_format",
+]
+
+_DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class FileReader:
+    """What it takes to read one format; each function gets path, format and limits.
+
+    Attributes:
+        image: gives (H, W, C), C = 1 or 3, uint8, uint16 or float32.
+        values: gives (H, W) indices or greys, or (H, W, C) where the file holds colours.
+        size: gives (height, width) without decoding pixels.
+        alpha: gives the (H, W) uint8 alpha channel.
+    """
+
+    image: Callable[[Path, FileFormat, Limits], NDArray[np.generic]]
+    values: Callable[[Path, FileFormat, Limits], NDArray[np.generic]]
+    size: Callable[[Path, FileFormat, Limits], tuple[int, int]]
+    alpha: Callable[[Path, FileFormat, Limits], NDArray[np.uint8]]
+
+
+def _reader(module: ModuleType) -> FileReader:
+    return FileReader(
+        image=module.image, values=module.values, size=module.size, alpha=module.alpha
+    )
+
+
+READERS: dict[FileFormat, FileReader] = {
+    "png": _reader(pillow_reader),
+    "jpeg": _reader(pillow_reader),
+    "gif": _reader(pillow_reader),
+    "bmp": _reader(pillow_reader),
+    "tiff": _reader(tiff_reader),
+}
+"""Who reads which format. A format that `sniff_format` knows and this table lacks is refused."""
+
+
+def read_image(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.generic]:
+    """Read an image file, upright.
+
+    Alpha is dropped, a palette becomes RGB (one channel where the whole palette is grey), CMYK
+    becomes RGB, one bit becomes 0/255, and the EXIF orientation is applied. Of several pages or
+    frames the first is read.
+
+    Args:
+        path: a PNG, JPEG, TIFF, GIF or BMP file, whatever its suffix.
+        limits: the largest image that is read.
+
+    Returns:
+        (H, W, C) with C = 1 or 3; uint8, uint16 or float32 as the file holds it.
+
+    Raises:
+        ImageFileError: the file is missing, empty, truncated, no image, or over the limits.
+
+    Examples:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "grey.png"
+        ...     Image.new("LA", (4, 3), (7, 255)).save(file)
+        ...     image = read_image(file)
+        >>> image.shape, image.dtype, int(image.max())
+        ((3, 4, 1), dtype('uint8'), 7)
+    """
+    file, name, reader = _open(path, limits)
+    return reader.image(file, name, limits)
+
+
+def read_mask_file(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Read a mask file as it stands: palette indices or greys, not yet classes.
+
+    A colour file counts as grey where its channels are equal. One bit, sixteen bits of only
+    0 and 65535, and palettes of only black and white give 0/255.
+
+    Args:
+        path: a PNG, JPEG, TIFF, GIF or BMP file, whatever its suffix.
+        limits: the largest mask that is read.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        ImageFileError: the file cannot be read, holds colours, or holds values that are not
+            whole numbers 0–255.
+    """
+    file, name, reader = _open(path, limits)
+    array = reader.values(file, name, limits)
+    if array.ndim == 3:
+        array = _one_channel(file, array)
+    return _whole_bytes(file, array)
+
+
+def read_size(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[int, int]:
+    """Give the (height, width) that `read_image` would return, from the header alone.
+
+    Raises:
+        ImageFileError: the file is missing, empty, no image, or over the limits.
+    """
+    file, name, reader = _open(path, limits)
+    return reader.size(file, name, limits)
+
+
+def read_alpha(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Read the alpha channel alone, (H, W) uint8; all 255 where the file has none.
+
+    Raises:
+        ImageFileError: the file cannot be read or is over the limits.
+    """
+    file, name, reader = _open(path, limits)
+    return reader.alpha(file, name, limits)
+
+
+def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReader]:
+    file = Path(path)
+    name = sniff_format(file)
+    try:
+        limits.check_file(file, file.stat().st_size)
+    except OSError as error:
+        raise unreadable(file, error) from error
+    reader = READERS.get(name)
+    if reader is None:
+        raise ImageFileError(
+            expected(
+                str(file),
+                "a PNG, JPEG, TIFF, GIF or BMP file",
+                f"a {name.upper()} file, which Penumbra does not read yet",
+                "exporting it as 16-bit PNG or TIFF",
+            )
+        )
+    return file, name, reader
+
+
+def _one_channel(path: Path, array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if (array != array[..., :1]).any():
+        raise ImageFileError(
+            expected(
+                f"the mask {path}",
+                "grey or a palette image, one class index per pixel",
+                "a colour image",
+                "exporting it as an index mask (8-bit grey or palette PNG)",
+            )
+        )
+    return array[..., 0]
+
+
+def _whole_bytes(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.uint16 and np.isin(array, (0, 65535)).all():
+        return (array != 0).astype(np.uint8) * np.uint8(255)
+    small = array.astype(np.uint8)
+    if (small != array).any():
+        raise ImageFileError(
+            expected(
+                f"every value in the mask {path}",
+                "a whole number 0–255",
+                f"values from {array.min()} to {array.max()} ({array.dtype})",
+                "exporting it as 8-bit class indices",
+            )
+        )
+    return small
