@@ -184,9 +184,9 @@ def _one_channel(path: Path, array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _whole_bytes(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
-        return array.astype(np.uint8, copy=False)
+        return np.asarray(array, dtype=np.uint8)
     if array.dtype == np.uint16 and np.isin(array, (0, 65535)).all():
-        return (array != 0).astype(np.uint8) * np.uint8(255)
+        return np.where(array == 0, 0, 255).astype(np.uint8)
     small = array.astype(np.uint8)
     if (small != array).any():
         raise ImageFileError(

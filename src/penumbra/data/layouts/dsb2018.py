@@ -47,7 +47,7 @@ def read_merged(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | No
                 )
             )
         np.bitwise_or(merged, nucleus, out=merged)
-    return (merged != 0).astype(np.uint8)
+    return np.asarray(merged != 0, dtype=np.uint8)
 
 
 def _recognises(root: Path) -> bool:
