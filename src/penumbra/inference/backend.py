@@ -1,0 +1,96 @@
+"""Which device and precision a network runs in, and running it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from penumbra.errors import SettingsError, expected
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Give the device: CUDA, then Apple's MPS, then the CPU where `device` is ``"auto"``.
+
+    Raises:
+        SettingsError: the named device is not on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingsError(
+            expected("`device`", "on this machine", f"{device!r} ({reason})", "'auto' or 'cpu'")
+        ) from error
+    return chosen
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is faster than float32 on this device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        return any(getattr(torch.cpu, check, bool)() for check in checks)
+    return False
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    """Give the precision: where ``"auto"``, bf16 if the device computes it fast, else fp16 on
+    CUDA, else fp32.
+
+    Raises:
+        SettingsError: fp16 on a device that has no fp16 convolutions.
+    """  # noqa: D205 - one sentence
+    if precision == "auto":
+        if has_fast_bf16(device):
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type == "cpu":
+        raise SettingsError(expected("`precision`", "'fp32' or 'bf16' on a CPU", "'fp16'", "'auto'"))
+    return precision
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network ready to run: on its device, in its precision, channels last.
+
+    Attributes:
+        module: the network, in evaluation mode.
+        device: where it lies.
+        precision: what it computes in; its answer is float32 all the same.
+    """
+
+    module: nn.Module
+    device: torch.device
+    precision: Literal["fp32", "bf16", "fp16"]
+
+    @classmethod
+    def of(
+        cls, module: nn.Module, *, device: str = "auto", precision: Precision = "auto"
+    ) -> Engine:
+        """Prepare a copy of `module`; the module itself stays as it is."""
+        where = choose_device(device)
+        what = choose_precision(precision, where)
+        ready = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
+        ready = ready.to(device=where, dtype=_DTYPES[what])
+        ready = ready.to(memory_format=torch.channels_last)
+        return cls(ready, where, what)
+
+    @torch.inference_mode()
+    def logits(self, batch: Tensor) -> Tensor:
+        """Compute logits (N, K, H, W) float32 on the CPU for images (N, C, H, W) float32."""
+        x = batch.to(self.device, _DTYPES[self.precision])
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.module(x).float().cpu()  # type: ignore[no-any-return]

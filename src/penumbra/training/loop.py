@@ -1,0 +1,284 @@
+"""Train a network: from an experiment to a run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader
+
+from penumbra.data.manifest import write_manifest
+from penumbra.data.sample import Finding
+from penumbra.errors import RunError, SettingsError, expected
+from penumbra.inference.backend import choose_device, choose_precision
+from penumbra.inference.predictor import Predictor
+from penumbra.models.storage import StoredModel, save_model
+from penumbra.storage import write_text
+from penumbra.training.augmentation import Augmentation
+from penumbra.training.batches import CropSet, EpochSampler, WorkingSet, usable
+from penumbra.training.budget import Budget, epoch_bound
+from penumbra.training.experiment import Experiment, TrainingSettings
+from penumbra.training.keeper import Keeper
+from penumbra.training.losses import make_loss
+from penumbra.training.module import SegmentationModule
+from penumbra.training.plan import TrainingPlan, make_plan
+from penumbra.training.progress import TrainingBar
+from penumbra.training.run import EXPERIMENT, Run, versions
+from penumbra.training.validation import Validation, validate
+
+_LEAST_SAMPLES = 256
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
+
+    Attributes:
+        run: the run folder.
+        epochs: epochs run, those before a resume included.
+        seconds: training time, likewise.
+        validation_dice: the best validation Dice, or ``None`` without a validation split.
+        decisions: what was decided for the user.
+        findings: samples that could not be used, and why.
+    """
+
+    run: Path
+    epochs: int
+    seconds: float
+    validation_dice: float | None
+    decisions: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return {
+            "run": str(self.run),
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 1),
+            "validation_dice": self.validation_dice,
+            "decisions": list(self.decisions),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def train(
+    experiment: Experiment, out: Path | str, *, resume: bool = False, console: Console | None = None
+) -> Trained:
+    """Train a network and write a run folder.
+
+    Args:
+        experiment: what to train, on what, how; ignored for `resume` except for its bounds
+            (`epochs`, `max_minutes`), which may be raised.
+        out: the run folder; must be new, empty, or a run to resume.
+        resume: go on from the last checkpoint. A deterministic run ends with the same weights,
+            bit for bit, as one that was never cut off.
+        console: where the progress bar goes; none without it.
+
+    Raises:
+        RunError: the folder already holds something, or there is nothing to resume.
+        SettingsError, SourceError, ModelError: the experiment cannot be carried out.
+        StorageError: the folder cannot be written.
+    """
+    run = Run(Path(out))
+    if resume:
+        experiment = _resumed(run, experiment)
+    elif run.folder.is_dir() and any(run.folder.iterdir()):
+        raise RunError(
+            expected(f"--out {run.folder}", "a new or empty folder", "one that holds files",
+                     "--resume to go on with that run, or another --out")
+        )  # fmt: skip
+    plan = make_plan(experiment)
+    with _quiet():
+        return _Training(plan, run, resume=resume, console=console).go()
+
+
+def _resumed(run: Run, wish: Experiment) -> Experiment:
+    kept = run.experiment()
+    bounds = {
+        name: value
+        for name in ("epochs", "max_minutes")
+        if (value := getattr(wish.training, name)) is not None
+    }
+    training = kept.training.model_copy(update=bounds)
+    source = str(run.manifest) if run.manifest.is_file() else kept.source
+    return kept.model_copy(update={"training": training, "source": source})
+
+
+class _Training:
+    """One call of `train`, its parts in the order in which they are made."""
+
+    def __init__(
+        self, plan: TrainingPlan, run: Run, *, resume: bool, console: Console | None
+    ) -> None:
+        self.plan, self.run, self.resume = plan, run, resume
+        self.settings: TrainingSettings = plan.experiment.training
+        self.device = choose_device(self.settings.device)
+        self.precision = choose_precision(self.settings.precision, self.device)
+        self.network = plan.build_network()
+        self.samples, foreground, self.findings = usable(plan.train, plan.preprocess)
+        n_samples = self.settings.samples_per_epoch or max(_LEAST_SAMPLES, len(self.samples))
+        self.sampler = EpochSampler(
+            foreground,
+            seed=self.settings.seed,
+            n_samples=n_samples,
+            batch_size=self.settings.batch_size,
+            balanced=self.settings.balanced,
+        )
+        self.val: WorkingSet | None = None
+        if plan.val is not None:
+            self.val, _, more = usable(plan.val, plan.preprocess)
+            self.findings += more
+        self.budget = Budget(self.settings, steps_per_epoch=len(self.sampler))
+        self.keeper = Keeper(
+            run.folder,
+            budget=self.budget,
+            validate=self._validate if self.val is not None else None,
+            save_best=self._save_best,
+            patience=self.settings.patience,
+            validate_every=self.settings.validate_every,
+            by_the_clock=self.settings.max_minutes is not None and not self.settings.deterministic,
+        )
+        self.bar = TrainingBar(self.budget, self.keeper, console) if console else None
+
+    def go(self) -> Trained:
+        if not self.resume:
+            self._begin()
+        if not (self.resume and self._finished()):
+            self._fit()
+        seconds, history = self.budget.clock.elapsed, self.keeper.history
+        self.run.write_info(
+            {
+                "status": "finished",
+                "seconds": round(seconds, 1),
+                "epochs": len(history),
+                "best_epoch": self.keeper.best_epoch,
+                "validation_dice": self.keeper.best,
+            }
+        )
+        return Trained(
+            run=self.run.folder,
+            epochs=len(history),
+            seconds=seconds,
+            validation_dice=self.keeper.best,
+            decisions=self.plan.decisions,
+            findings=tuple(self.findings),
+        )
+
+    def _begin(self) -> None:
+        write_manifest(self.run.manifest, self.plan.source, self.plan.assignment)
+        self.run.write_info(
+            {
+                "status": "training",
+                "versions": versions(),
+                "device": str(self.device),
+                "precision": self.precision,
+                "threads": torch.get_num_threads(),
+                "parameters": sum(p.numel() for p in self.network.parameters()),
+                "source": self.plan.source.name,
+            }
+        )
+        # Last, since it is what says that a run is here.
+        write_text(self.run.folder / EXPERIMENT, self.plan.experiment.to_yaml())
+
+    def _finished(self) -> bool:
+        """Whether the checkpoint is already at the bound; takes its state over if so."""
+        if not self.run.checkpoint.is_file():
+            raise RunError(
+                expected(f"a checkpoint in {self.run.folder}", "there to resume from", "none",
+                         "training again into a new folder; the first epoch had not ended")
+            )  # fmt: skip
+        state = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
+        callbacks = state["callbacks"]
+        self.budget.load_state_dict(callbacks[self.budget.state_key])
+        self.keeper.load_state_dict(callbacks[self.keeper.state_key])
+        epochs = int(state["epoch"]) + 1
+        return epochs >= epoch_bound(self.settings) or self.budget.spent
+
+    def _fit(self) -> None:
+        plan, settings = self.plan, self.settings
+        module = SegmentationModule(
+            self.network,
+            loss=make_loss(
+                settings.loss, has_background=plan.source.has_background, n_logits=plan.n_logits
+            ),
+            augmentation=Augmentation(plan.experiment.augmentation, plan.symmetry),
+            settings=settings,
+        )
+        crops = CropSet(self.samples, foreground_crops=settings.foreground_crops)
+        loader = DataLoader(crops, batch_sampler=self.sampler, num_workers=settings.workers)
+        callbacks = [self.budget, self.keeper, *([self.bar] if self.bar else [])]
+        trainer = pl.Trainer(
+            accelerator={"cuda": "gpu"}.get(self.device.type, self.device.type),
+            devices=[self.device.index or 0] if self.device.type == "cuda" else 1,
+            precision=_PRECISIONS[self.precision],
+            max_epochs=epoch_bound(settings),
+            callbacks=callbacks,
+            logger=TensorBoardLogger(self.run.folder, name="", version="tensorboard"),
+            gradient_clip_val=settings.gradient_clip or None,
+            deterministic=settings.deterministic or None,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+        )
+        checkpoint = self.run.checkpoint if self.resume else None
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+
+    def _validate(self, network: nn.Module) -> Validation:
+        if self.val is None:
+            raise SettingsError(expected("validation", "given samples", "none", "a larger split"))
+        predictor = Predictor(
+            network,
+            preprocess=self.plan.preprocess,
+            class_names=self.plan.source.class_names,
+            overlap=0.0,
+            device=str(self.device),
+            precision=self.precision,
+        )
+        return validate(predictor, self.val, has_background=self.plan.source.has_background)
+
+    def _save_best(self, network: nn.Module) -> None:
+        if not isinstance(network, StoredModel):
+            raise RunError(expected("the network", "a StoredModel", type(network), "`wrap`"))
+        source = self.plan.source
+        details = {
+            "preprocess": self.plan.preprocess.model_dump(mode="json"),
+            "class_names": list(source.class_names),
+            "has_background": source.has_background,
+        }
+        save_model(self.run.folder, network, details=details)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advice off the terminal, and its global switches from outliving us."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message=".*(isinstance\\(treespec|LeafSpec).*")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+

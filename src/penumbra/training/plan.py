@@ -1,0 +1,180 @@
+"""From an experiment to what a training needs: samples, preprocessing, network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from penumbra.data.layouts import layout_named, open_source
+from penumbra.data.manifest import is_manifest, read_manifest
+from penumbra.data.source import Source, Symmetry, require_masks
+from penumbra.data.split import Assignment, select, split_source
+from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
+from penumbra.inference.preprocess import Preprocess
+from penumbra.models.catalogue import build_model
+from penumbra.models.storage import StoredModel
+from penumbra.training.experiment import Experiment, SplitSettings
+
+_LOOK_AT = 16
+_TOO_LARGE = 2.5
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training, decided but not begun.
+
+    Attributes:
+        experiment: with every ``auto`` about images resolved.
+        source: all samples.
+        assignment: which sample is in which split.
+        train: the training samples.
+        val: the validation samples, or ``None`` where there are none.
+        preprocess: how the network sees images.
+        symmetry: flips and turns of the augmentation.
+        decisions: what was decided for the user, in sentences.
+    """
+
+    experiment: Experiment
+    source: Source
+    assignment: Assignment
+    train: Source
+    val: Source | None
+    preprocess: Preprocess
+    symmetry: Symmetry
+    decisions: tuple[str, ...]
+
+    @property
+    def n_logits(self) -> int:
+        """K: one logit for two classes, else one per class."""
+        return 1 if self.source.n_classes == 2 else self.source.n_classes
+
+    def build_network(self) -> StoredModel:
+        """Build the network with weights drawn from the seed alone."""
+        settings = self.experiment.model
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.experiment.training.seed)
+            return build_model(
+                settings.name,
+                **{
+                    "n_channels": self.preprocess.channels,
+                    "n_classes": self.n_logits,
+                    **settings.arguments,
+                },
+            )
+
+
+def open_split_source(
+    text: str | Path,
+    *,
+    split: SplitSettings,
+    target: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> tuple[Source, Assignment]:
+    """Open a source with masks and its split: a manifest's own, or one made by the settings.
+
+    Raises:
+        SourceError: the source cannot be opened, holds no masks, or is too small to be split.
+    """
+    if is_manifest(text):
+        return read_manifest(Path(text))
+    source = require_masks(open_source(text, target=target, class_names=class_names))
+    strategy = split.strategy
+    if strategy == "auto":
+        strategy = layout_named(source.layout).strategy
+    assignment = split_source(
+        source, seed=split.seed, fractions=split.fractions, strategy=strategy
+    )
+    return source, assignment
+
+
+def make_plan(experiment: Experiment) -> TrainingPlan:
+    """Open the source, split it and resolve what the experiment leaves to us.
+
+    Raises:
+        SettingsError: the experiment names no source.
+        SourceError: the source cannot be opened or split, or nothing in it can be read.
+    """
+    if experiment.source is None:
+        raise SettingsError(
+            expected("the experiment", "given a source", "none", "`penumbra train LAYOUT:PATH`")
+        )
+    source, assignment = open_split_source(
+        experiment.source,
+        split=experiment.split,
+        target=experiment.target,
+        class_names=experiment.classes,
+    )
+    train, val = select(source, assignment, "train"), select(source, assignment, "val")
+    preprocess, decisions = _resolve_images(experiment, train)
+    wish = experiment.augmentation.symmetry
+    symmetry: Symmetry = source.symmetry if wish == "auto" else wish
+    resolved = experiment.model_copy(
+        update={
+            "target": source.target,
+            "classes": source.class_names,
+            "image": experiment.image.model_copy(
+                update={"fit": preprocess.fit, "channels": preprocess.channels}
+            ),
+        }
+    )
+    return TrainingPlan(
+        experiment=resolved,
+        source=source,
+        assignment=assignment,
+        train=train,
+        val=val if len(val) else None,
+        preprocess=preprocess,
+        symmetry=symmetry,
+        decisions=(_say_split(assignment), *decisions),
+    )
+
+
+def _say_split(assignment: Assignment) -> str:
+    counts = {split: len(assignment.ids(split)) for split in ("train", "val", "test")}
+    return f"{counts['train']} samples to train, {counts['val']} to validate, {counts['test']} to test"
+
+
+def _first_images(train: Source) -> list[NDArray[np.generic]]:
+    places = np.unique(np.linspace(0, len(train) - 1, min(_LOOK_AT, len(train))).astype(int))
+    images: list[NDArray[np.generic]] = []
+    for place in places:
+        try:
+            images.append(train.read_image(train.records[place].image))
+        except (ImageFileError, SourceError):
+            # The samples themselves are checked, and reported, before training starts.
+            continue
+    return images
+
+
+def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, tuple[str, ...]]:
+    settings = experiment.image
+    fit, channels = settings.fit, settings.channels
+    decisions: list[str] = []
+    if fit == "auto" or channels == "auto":
+        images = _first_images(train)
+        if fit == "auto":
+            longest = float(np.median([max(i.shape[:2]) for i in images])) if images else 0.0
+            fit = "resize" if longest > _TOO_LARGE * settings.size else "crop"
+            how = "scaled whole to" if fit == "resize" else "cropped to"
+            decisions.append(f"images are {how} {settings.size} pixels (longest side {longest:.0f})")
+        if channels == "auto":
+            channels = 3 if any(map(_has_colour, images)) else 1
+            decisions.append("images are in colour" if channels == 3 else "images are grey")
+    resolved: Literal[1, 3] = 3 if channels == 3 else 1
+    return Preprocess(size=settings.size, fit=fit, channels=resolved), tuple(decisions)
+
+
+def _has_colour(image: NDArray[np.generic]) -> bool:
+    if image.shape[2] == 1:
+        return False
+    spread = image.max(axis=2).astype(np.float32) - image.min(axis=2).astype(np.float32)
+    # JPEG leaves a trace of colour in grey photographs.
+    return bool(spread.mean() > 0.01 * max(1.0, float(image.max())))
+
+
