@@ -81,9 +81,7 @@ class Source(Sequence[Sample]):
         """Give the source of these samples, in this order."""
         return replace(self, records=tuple(self.records[index] for index in indices))
 
-    def _check_mask(
-        self, record: Record, mask: NDArray[np.uint8], size: tuple[int, int]
-    ) -> None:
+    def _check_mask(self, record: Record, mask: NDArray[np.uint8], size: tuple[int, int]) -> None:
         if mask.shape != size:
             raise SourceError(
                 expected(
@@ -104,3 +102,25 @@ class Source(Sequence[Sample]):
                     "naming all classes (--classes), or correcting the mask",
                 )
             )
+
+
+def require_masks(source: Source) -> None:
+    """Raise where not a single sample of `source` has a mask; some without are fine.
+
+    Call it before work that is pointless without masks, such as training or evaluation.
+
+    Raises:
+        SourceError: the source has no sample, or none of its samples has a mask.
+    """
+    if any(record.masks for record in source.records):
+        return
+    count = len(source)
+    raise SourceError(
+        expected(
+            f"the source {source.name}",
+            "images with masks",
+            f"{count} image{'' if count == 1 else 's'} and no mask",
+            "putting masks of the same names into masks/ beside images/, or naming the layout "
+            "(LAYOUT:PATH)",
+        )
+    )

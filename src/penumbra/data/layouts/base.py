@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,20 @@ from penumbra.imaging.files import looks_like_image
 Strategy = Literal["random", "contiguous", "given"]
 """How a source is split: groups at random, blocks in order, or as the data set ships it."""
 
-Build = Callable[[Path, str | None], Source]
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be opened.
+
+    Attributes:
+        root: an existing folder.
+        target: one of the layout's targets; ``None`` where it has one meaning only.
+        class_names: names that the user gave, or ``None``.
+    """
+
+    root: Path
+    target: str | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +40,7 @@ class Layout:
         name: the word before the colon in ``LAYOUT:PATH``.
         describe: one sentence saying which files lie where; shown to the user.
         recognises: tells from a cheap look whether a folder is of this layout.
-        build: lists the folder for one target and gives the source.
+        build: lists the folder and gives the source.
         targets: what masks can show, the default first; empty where there is one meaning only.
         strategy: how such a source is split unless the user says otherwise.
     """
@@ -34,7 +48,7 @@ class Layout:
     name: str
     describe: str
     recognises: Callable[[Path], bool]
-    build: Build
+    build: Callable[[Request], Source]
     targets: tuple[str, ...] = ()
     strategy: Strategy = "random"
 
@@ -55,8 +69,22 @@ class Layout:
         Raises:
             SourceError: the folder is missing or not of this layout, or an option does not fit.
         """
-        folder = existing_folder(root)
-        source = self.build(folder, self._checked_target(target))
+        request = Request(
+            root=existing_folder(root),
+            target=self._checked_target(target),
+            class_names=class_names,
+        )
+        try:
+            source = self.build(request)
+        except OSError as error:
+            raise SourceError(
+                expected(
+                    f"the source {root}",
+                    "a folder that can be listed",
+                    error.strerror or repr(error),
+                    "checking its permissions",
+                )
+            ) from error
         if class_names is None:
             return source
         if len(class_names) != source.n_classes:
@@ -100,6 +128,26 @@ def existing_folder(root: str | Path) -> Path:
             )
         )
     return folder
+
+
+def unique_ids(paths: Sequence[Path]) -> list[str]:
+    """Give each file its stem as id; files that share a stem add their suffix, then a number.
+
+    Examples:
+        >>> unique_ids([Path("a.png"), Path("b.png"), Path("b.tif")])
+        ['a', 'b_png', 'b_tif']
+    """
+    stems = Counter(path.stem for path in paths)
+    taken: set[str] = set()
+    ids = []
+    for path in paths:
+        base = path.stem if stems[path.stem] == 1 else f"{path.stem}_{path.suffix[1:]}"
+        name, number = base, 2
+        while name in taken:
+            name, number = f"{base}_{number}", number + 1
+        taken.add(name)
+        ids.append(name)
+    return ids
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:

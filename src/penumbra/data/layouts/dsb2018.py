@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.data.layouts.base import Layout, image_files, natural_key, not_this_layout
+from penumbra.data.layouts.base import Layout, Request, image_files, natural_key, not_this_layout
 from penumbra.data.layouts.pairs import missing_masks
 from penumbra.data.layouts.pixels import read_colour
 from penumbra.data.sample import Record
@@ -72,7 +72,8 @@ def _record(folder: Path) -> Record | None:
     )
 
 
-def _build(root: Path, target: str | None) -> Source:
+def _build(request: Request) -> Source:
+    root = request.root
     with os.scandir(root) as entries:
         names = sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
     records = tuple(record for name in names if (record := _record(root / name)) is not None)
@@ -88,7 +89,7 @@ def _build(root: Path, target: str | None) -> Source:
         read_image=read_colour,
         read_mask=read_merged,
         symmetry="dihedral",
-        target=target,
+        target=request.target,
         findings=missing_masks(records),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.data.layouts.base import Layout, image_files, not_this_layout
+from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout
 from penumbra.data.layouts.pairs import missing_masks
 from penumbra.data.layouts.pixels import read_grey
 from penumbra.data.sample import Record
@@ -33,7 +33,8 @@ def _recognises(root: Path) -> bool:
     )
 
 
-def _build(root: Path, target: str | None) -> Source:
+def _build(request: Request) -> Source:
+    root = request.root
     labels = {path.stem: path for path in image_files(root / "labels")}
     records = tuple(
         Record(
@@ -55,7 +56,7 @@ def _build(root: Path, target: str | None) -> Source:
         read_mask=read_cells,
         has_background=False,
         symmetry="dihedral",
-        target=target,
+        target=request.target,
         findings=missing_masks(records),
     )
 

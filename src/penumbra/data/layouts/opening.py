@@ -6,14 +6,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from penumbra.data.layouts import dsb2018, isbi
+from penumbra.data.layouts import camvid, covid_cxr, dsb2018, folder, isbi, nerve
 from penumbra.data.layouts.base import Layout, existing_folder
 from penumbra.data.source import Source
 from penumbra.errors import SourceError, expected
 
 LAYOUTS: tuple[Layout, ...] = (
     dsb2018.LAYOUT,
+    covid_cxr.LAYOUT,
+    camvid.LAYOUT,
+    nerve.LAYOUT,
     isbi.LAYOUT,
+    folder.LAYOUT,
 )
 """Every layout, the most particular first: a bare path belongs to the first that recognises it."""
 
