@@ -1,0 +1,1 @@
+"""How good predictions are: overlap, boundaries, calibration, and intervals for all of them."""

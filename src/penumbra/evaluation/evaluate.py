@@ -1,0 +1,194 @@
+"""Evaluate predictions against the truth, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from penumbra.data.sample import Finding
+from penumbra.errors import SettingsError, SourceError, expected
+from penumbra.evaluation import calibration
+from penumbra.evaluation.bootstrap import RESAMPLES
+from penumbra.evaluation.cases import Case, problem_of
+from penumbra.evaluation.evaluation import Evaluation, ImageMean, ImageRow
+from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.scores import (
+    MEAN_METRICS,
+    GroupSums,
+    ImageScores,
+    ScoreSettings,
+    merge,
+    score_image,
+    stack,
+    sums_of_image,
+)
+from penumbra.evaluation.summary import summarise
+
+
+def _rows(scores: ImageScores, settings: ScoreSettings) -> Iterator[ImageRow]:
+    at = {name: row for row, name in enumerate(MEAN_METRICS)}
+    table, sums = scores.table, scores.calibration
+    brier, nll = float(calibration.brier(sums)), float(calibration.nll(sums))
+    ece = float(calibration.ece(sums))
+    for index, name in enumerate(settings.class_names):
+        by_metric = {
+            metric: float(table[row, 1 + index])
+            for metric, row in at.items()
+            if metric != "pixel_accuracy"
+        }
+        yield ImageRow(
+            id=scores.id,
+            group=scores.group,
+            class_name=name,
+            scored=index in settings.scored,
+            **by_metric,
+            area_truth=int(scores.area_truth[index]),
+            area_predicted=int(scores.area_predicted[index]),
+            pixel_accuracy=float(table[at["pixel_accuracy"], 0]),
+            brier=brier,
+            nll=nll,
+            ece=ece,
+            mean_entropy=scores.mean_entropy,
+        )
+
+
+def _image_mean(scores: ImageScores) -> ImageMean:
+    overall = dict(zip(MEAN_METRICS, scores.table[:, 0].tolist(), strict=True))
+    return ImageMean(
+        id=scores.id,
+        group=scores.group,
+        dice=overall["dice"],
+        iou=overall["iou"],
+        boundary_f1=overall["boundary_f1"],
+        hd95=overall["hd95"],
+        mean_entropy=scores.mean_entropy,
+    )
+
+
+class _Collector:
+    """What is kept while images go by: rows and sums, never pixels."""
+
+    def __init__(self, settings: ScoreSettings) -> None:
+        self.settings = settings
+        self.rows: list[ImageRow] = []
+        self.images: list[ImageMean] = []
+        self.findings: list[Finding] = []
+        self.sums: dict[str, GroupSums] = {}
+
+    def add(self, case: Case) -> None:
+        n_classes = len(self.settings.class_names)
+        if case.prediction.n_classes != n_classes:
+            raise SettingsError(
+                expected(
+                    "the prediction",
+                    f"over the source's {n_classes} classes",
+                    f"{case.prediction.n_classes} classes",
+                    "a run that was trained on the same classes, or another --target",
+                )
+            )
+        problem = problem_of(case, n_classes)
+        if problem is not None:
+            self.findings.append(problem)
+            return
+        scores = score_image(
+            case.id,
+            case.group,
+            case.truth,
+            case.prediction,
+            spacing=case.spacing,
+            settings=self.settings,
+        )
+        self.rows.extend(_rows(scores, self.settings))
+        self.images.append(_image_mean(scores))
+        new, known = sums_of_image(scores), self.sums.get(case.group)
+        self.sums[case.group] = new if known is None else merge(known, new)
+
+
+def evaluate(
+    cases: Iterable[Case | Finding],
+    *,
+    class_names: Sequence[str],
+    has_background: bool = True,
+    empty: EmptyPolicy = "one",
+    tolerance: float = 2.0,
+    n_bins: int = calibration.N_BINS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Evaluation:
+    """Score predictions, one at a time; nothing of an image is kept but its scores and sums.
+
+    Args:
+        cases: samples with their predictions; findings among them (samples that could not be
+            read) are passed on, and samples that cannot be scored become findings.
+        class_names: one name per class.
+        has_background: whether class 0 is left out of averages over classes.
+        empty: what a score of nothing over nothing is, see `EmptyPolicy`.
+        tolerance: of the boundary F1, in pixels.
+        n_bins: of the calibration error.
+        resamples: of the bootstrap over groups.
+        seed: of the bootstrap.
+
+    Raises:
+        SettingsError: a prediction has another number of classes.
+        SourceError: no sample could be scored.
+
+    Examples:
+        >>> import numpy as np
+        >>> from penumbra.inference.prediction import Prediction
+        >>> truth = np.array([[0, 1], [0, 1]], dtype=np.uint8)
+        >>> p = np.array([[[0.9, 0.2], [0.6, 0.1]], [[0.1, 0.8], [0.4, 0.9]]], dtype=np.float32)
+        >>> prediction = Prediction(p, p.argmax(axis=0).astype(np.uint8), {})
+        >>> result = evaluate([Case("a", "a", truth, prediction)], class_names=["back", "cell"])
+        >>> result.overall["dice"]["mean"], round(result.overall["brier"]["mean"], 3)
+        (1.0, 0.055)
+    """
+    settings = ScoreSettings(
+        class_names=tuple(class_names),
+        scored=tuple(range(1 if has_background else 0, len(class_names))),
+        empty=empty,
+        tolerance=tolerance,
+        n_bins=n_bins,
+    )
+    collected = _Collector(settings)
+    for case in cases:
+        if isinstance(case, Finding):
+            collected.findings.append(case)
+        else:
+            collected.add(case)
+    if not collected.images:
+        raise SourceError(
+            expected(
+                "the source",
+                "of at least one sample with a readable image and mask",
+                f"none, and {len(collected.findings)} findings"
+                + (f", the first: {collected.findings[0].message}" if collected.findings else ""),
+                "another split, or `penumbra audit` on the source",
+            )
+        )
+    return _finish(collected, resamples=resamples, seed=seed)
+
+
+def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
+    # Sorted, so that the resamples do not depend on the order the images came in.
+    groups = tuple(sorted(collected.sums))
+    settings, sums = collected.settings, stack([collected.sums[group] for group in groups])
+    overall, per_class = summarise(sums, settings, resamples=resamples, seed=seed)
+    whole = collected.sums[groups[0]].calibration
+    for group in groups[1:]:
+        whole = calibration.merge(whole, collected.sums[group].calibration)
+    return Evaluation(
+        overall=overall,
+        per_class=per_class,
+        per_image=tuple(collected.rows),
+        images=tuple(collected.images),
+        reliability=calibration.reliability(whole),
+        class_reliability={
+            name: calibration.reliability(whole, class_index=index)
+            for index, name in enumerate(settings.class_names)
+        },
+        n_images=len(collected.images),
+        n_groups=len(groups),
+        settings=settings,
+        groups=groups,
+        sums=sums,
+        findings=tuple(collected.findings),
+    )
