@@ -131,9 +131,10 @@ def _blend(canvas: Canvas, region: Region, colour: RGB, opacity: float) -> None:
         canvas[region] = canvas[region] * (1.0 - opacity) + tint * opacity
 
 
-def _draw(canvas: Canvas, region: Region, colour: RGB, opacity: float) -> None:
+def _draw(canvas: Canvas, region: Region, colour: RGB, opacity: float, line: int | None) -> None:
     _blend(canvas, region, colour, opacity)
-    _blend(canvas, outline(region, width=line_width(canvas.shape)), colour, 1.0)
+    width = line_width(canvas.shape) if line is None else line
+    _blend(canvas, outline(region, width=width), colour, 1.0)
 
 
 def _finished(canvas: Canvas) -> NDArray[np.uint8]:
@@ -141,7 +142,11 @@ def _finished(canvas: Canvas) -> NDArray[np.uint8]:
 
 
 def overlay_mask(
-    image: NDArray[np.generic], mask: NDArray[np.generic], *, opacity: float = 0.35
+    image: NDArray[np.generic],
+    mask: NDArray[np.generic],
+    *,
+    opacity: float = 0.35,
+    line: int | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a mask over its image: a light fill and a solid line for each class.
 
@@ -149,6 +154,7 @@ def overlay_mask(
         image: see `to_display`.
         mask: (H, W) class indices; 0 is left alone, 255 (ignore) is filled grey without a line.
         opacity: of the fill, in [0, 1].
+        line: width of the outline in pixels; by default `line_width` of the image.
 
     Returns:
         (H, W, 3) uint8.
@@ -167,7 +173,7 @@ def overlay_mask(
         if index == _IGNORE:
             _blend(canvas, mask == index, IGNORED, opacity)
         elif index != 0:
-            _draw(canvas, mask == index, class_colour(int(index)), opacity)
+            _draw(canvas, mask == index, class_colour(int(index)), opacity, line)
     return _finished(canvas)
 
 
@@ -189,6 +195,7 @@ def evaluation_overlay(
     truth: NDArray[np.generic],
     *,
     opacity: float = 0.35,
+    line: int | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a predicted mask against the truth.
 
@@ -219,7 +226,7 @@ def evaluation_overlay(
     _same_size(canvas, predicted=predicted, truth=truth)
     _blend(canvas, truth == _IGNORE, IGNORED, opacity)
     for region, colour, is_error in _outcomes(predicted, truth):
-        _draw(canvas, region, colour, min(1.0, 2 * opacity) if is_error else opacity)
+        _draw(canvas, region, colour, min(1.0, 2 * opacity) if is_error else opacity, line)
     return _finished(canvas)
 
 

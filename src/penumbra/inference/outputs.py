@@ -188,6 +188,6 @@ def write_prediction(
     files["heatmap"] = f"{stem}_heatmap.png"
     _write_picture(out / files["heatmap"], glow)
 
-    document = json_ready({"files": files, **document, **(extra or {})})
-    write_json(out / f"{stem}.json", document)
-    return document
+    written: dict[str, Any] = json_ready({"files": files, **document, **(extra or {})})
+    write_json(out / f"{stem}.json", written)
+    return written

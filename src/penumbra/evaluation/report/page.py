@@ -1,0 +1,178 @@
+"""Put the report together and write it: one file, no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from penumbra.evaluation.report import charts, curves, tables
+from penumbra.evaluation.report.data import ReportData
+from penumbra.evaluation.report.doubt import ErrorsByDoubt
+from penumbra.evaluation.report.pictures import gallery
+from penumbra.evaluation.report.scores import image_scores
+from penumbra.evaluation.report.words import (
+    count,
+    is_number,
+    metric,
+    number,
+    percent,
+    spread,
+)
+from penumbra.imaging import palette
+from penumbra.storage import write_text
+
+_TEMPLATE = Path(__file__).parent / "template"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the three figures at the top."""
+
+    label: str
+    says: str
+    value: str
+    spread: str
+    bar: Markup
+
+
+def headline_figures(data: ReportData) -> list[Figure]:
+    """Choose Dice, boundary F1 (or IoU) and ECE, as far as they were measured."""
+    second = "boundary_f1" if "boundary_f1" in data.overall else "iou"
+    figures = []
+    for name in ("dice", second, "ece"):
+        if interval := data.overall.get(name):
+            known = metric(name)
+            bar = curves.interval_bar(interval, better=known.better)
+            mean = number(interval.get("mean"))
+            figures.append(Figure(known.label, known.says, mean, spread(interval), bar))
+    return figures
+
+
+def sentence(data: ReportData, doubt: list[dict[str, float]]) -> str:
+    """Say in one sentence what was found."""
+    images = count(data.n_images, f"{data.split} image".strip())
+    where = (
+        images
+        if data.n_groups in (0, data.n_images)
+        else f"{images} of {count(data.n_groups, 'group')}"
+    )
+    dice = data.overall.get("dice", {}).get("mean")
+    if not is_number(dice):
+        return f"On {where}, no overlap could be measured."
+    found = f"On {where}, masks overlap the truth with a Dice of {number(dice)}"
+    if not doubt:
+        return f"{found}."
+    share = percent(charts.errors_found(doubt, 0.05))
+    return f"{found}; the 5 % of pixels most in doubt hold {share} of the errors."
+
+
+def with_doubt(data: ReportData) -> tuple[ReportData, str]:
+    """Fill in the curve of errors by doubt from the pictures where it was not measured."""
+    if data.doubt:
+        return data, ""
+    counts, seen = ErrorsByDoubt(), set()
+    for picture in data.pictures:
+        if picture.truth is not None and picture.id not in seen:
+            counts = counts.update(picture.prediction, picture.truth)
+            seen.add(picture.id)
+    return replace(data, doubt=counts.rows()), f" (counted in the {len(seen)} images shown here)"
+
+
+def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
+    dice = image_scores(data.per_image, "dice")
+    drawn = {
+        "trust": [
+            charts.reliability(data.reliability),
+            charts.errors_by_doubt(data.doubt, where=where),
+            charts.coverage(dice, "Dice"),
+        ],
+        "images": [curves.sorted_scores(dice, "Dice"), curves.groups(dice, "Dice")],
+        "training": [
+            curves.training(data.history, "loss", "Loss by epoch"),
+            curves.training(data.history, "dice", "Dice by epoch"),
+            curves.training(data.history, "nll", "Negative log-likelihood by epoch"),
+        ],
+    }
+    return {name: [chart for chart in found if chart] for name, found in drawn.items()}
+
+
+def _gradients() -> dict[str, str]:
+    viridis = ", ".join(palette.hex_code(colour) for colour in palette.VIRIDIS[::4])
+    # The bar lies on black, as the glow lies on the darkened image.
+    heat = ", ".join(f"rgb({r} {g} {b} / {a:g})" for r, g, b, a in palette.HEAT)
+    return {"viridis": viridis, "heat": heat}
+
+
+def _legend(data: ReportData) -> list[tuple[str, str]]:
+    found = [
+        (palette.TRUE_POSITIVE, "found"),
+        (palette.FALSE_NEGATIVE, "missed"),
+        (palette.FALSE_POSITIVE, "too much"),
+    ]
+    if any(picture.prediction.n_classes > 2 for picture in data.pictures):
+        found.append((palette.WRONG_CLASS, "another class"))
+    if any(picture.truth is not None and (picture.truth == 255).any() for picture in data.pictures):
+        found.append((palette.IGNORED, "not counted"))
+    return [(palette.hex_code(colour), words) for colour, words in found]
+
+
+def _classes(data: ReportData) -> list[tuple[str, str]]:
+    names = list(enumerate(data.class_names))[1:]
+    return [(palette.hex_code(palette.class_colour(index)), name) for index, name in names]
+
+
+def render(data: ReportData) -> str:
+    """Give the page as text; see `write_report`."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (_TEMPLATE / "report.js").read_text(encoding="utf-8")
+    data, where = with_doubt(data)
+    values: dict[str, Any] = {
+        "data": data,
+        "sentence": sentence(data, list(map(dict, data.doubt))),
+        "figures": headline_figures(data),
+        "gallery": gallery(data.pictures),
+        "charts": _charts(data, where),
+        "per_class": tables.per_class(data),
+        "per_image": tables.per_image(data.per_image),
+        "legend": _legend(data),
+        "classes": _classes(data),
+        "gradients": _gradients(),
+        "style": (_TEMPLATE / "report.css").read_text(encoding="utf-8"),
+        "script": script,
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        "count": count,
+    }
+    return environment.get_template("report.html.j2").render(values)
+
+
+def write_report(path: Path, report_data: ReportData) -> Path:
+    """Write the report as one self-contained HTML file.
+
+    The page holds its pictures, style and script, and its own policy forbids it to load anything
+    else. It has a light and a dark theme and prints.
+
+    Args:
+        path: where to write, usually ``report.html`` in the evaluation's folder.
+        report_data: what to report; whatever is empty is left out of the page.
+
+    Returns:
+        The path.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    path = Path(path)
+    write_text(path, render(report_data))
+    return path

@@ -1,0 +1,114 @@
+"""The tables of the report, as words ready to be put into cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from penumbra.evaluation.report.data import Interval, ReportData
+from penumbra.evaluation.report.words import METRICS, is_number, metric, number, spread
+from penumbra.imaging.palette import class_colour, hex_code
+
+MOST_ROWS = 5000
+_WORDS_FIRST = ("id", "group", "class")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what it shows, what it sorts by, and a small second line."""
+
+    text: str
+    key: str = ""
+    below: str = ""
+    swatch: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading; `says` is shown when it is pointed at."""
+
+    name: str
+    says: str = ""
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, rows, how many rows there were before the table was cut, and closing rows."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    total: int
+    foot: tuple[tuple[Cell, ...], ...] = ()
+
+
+def _column(name: str) -> Column:
+    known = metric(name)
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(known.better, "")
+    return Column(known.label + arrow, known.says)
+
+
+def _ordered(names: Sequence[str]) -> list[str]:
+    """Put known metrics first, in the house's order, then the rest as they came."""
+    known = [name for name in METRICS if name in names]
+    return known + [name for name in names if name not in METRICS]
+
+
+def _interval_cell(interval: Interval | None) -> Cell:
+    mean = (interval or {}).get("mean")
+    key = repr(float(mean)) if is_number(mean) else ""
+    return Cell(number(mean), key, below=spread(interval))
+
+
+def per_class(data: ReportData) -> Table | None:
+    """Give one row per class and one for all together: mean and interval of each metric."""
+    if not data.per_class and not data.overall:
+        return None
+    found = [name for intervals in data.per_class.values() for name in intervals]
+    names = _ordered(list(dict.fromkeys([*found, *data.overall])))
+    index = {name: rank for rank, name in enumerate(data.class_names)}
+    rows = []
+    for rank, (label, intervals) in enumerate(data.per_class.items(), start=1):
+        place = index.get(label, rank)
+        swatch = hex_code(class_colour(place)) if place else ""
+        cells = [_interval_cell(intervals.get(name)) for name in names]
+        rows.append((Cell(label, label, swatch=swatch), *cells))
+    overall = [_interval_cell(data.overall.get(name)) for name in names]
+    foot = ((Cell("overall"), *overall),) if data.overall else ()
+    columns = (Column("Class", numeric=False), *(_column(name) for name in names))
+    return Table(columns, tuple(rows), len(rows), foot)
+
+
+def _value_cell(value: object) -> Cell:
+    if isinstance(value, str):
+        return Cell(value, value)
+    return Cell(number(value), repr(float(value)) if is_number(value) else "")
+
+
+def per_image(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Give every image's row, the lowest Dice first; cut after `MOST_ROWS`."""
+    if not rows:
+        return None
+    present = list(dict.fromkeys(key for row in rows for key in row))
+    words = [name for name in _WORDS_FIRST if name in present]
+    texts = [n for n in present if n not in words and any(isinstance(r.get(n), str) for r in rows)]
+    metrics = _ordered([name for name in present if name not in words and name not in texts])
+
+    def dice(row: Mapping[str, Any]) -> float:
+        value = row.get("dice")
+        return float(value) if is_number(value) else 2.0
+
+    kept = sorted(rows, key=dice)[:MOST_ROWS]
+    cells = tuple(
+        (
+            *(Cell(str(row.get(name) or ""), str(row.get(name) or "")) for name in words + texts),
+            *(_value_cell(row.get(name)) for name in metrics),
+        )
+        for row in kept
+    )
+    columns = (
+        *(Column(name.replace("_", " ").capitalize(), numeric=False) for name in words + texts),
+        *(_column(name) for name in metrics),
+    )
+    return Table(columns, cells, len(rows))
