@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.experiment import Optimizer, Schedule, TrainingSettings
 from penumbra.training.losses import LossFunction
@@ -94,6 +95,12 @@ class SegmentationModule(pl.LightningModule):
         # The sums of a region loss need more digits than half precision has.
         with torch.autocast(device_type=self.device.type, enabled=False):
             return self.loss(logits.float(), masks.long())
+
+    def on_train_epoch_start(self) -> None:
+        """Tell a noise injector which epoch it is, since its decay is a schedule over epochs."""
+        injector = getattr(self.network, "noise_injector", None)
+        if isinstance(injector, NeuralNoiseInjector):
+            injector.set_epoch(self.current_epoch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Give the optimiser; the rate is set before each step by the budget's callback."""

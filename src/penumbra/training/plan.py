@@ -83,7 +83,8 @@ def open_split_source(
     """
     if is_manifest(text):
         return read_manifest(Path(text))
-    source = require_masks(open_source(text, target=target, class_names=class_names))
+    source = open_source(text, target=target, class_names=class_names)
+    require_masks(source)
     strategy = split.strategy
     if strategy == "auto":
         strategy = layout_named(source.layout).strategy

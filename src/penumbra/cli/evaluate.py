@@ -1,0 +1,108 @@
+"""`penumbra evaluate`: metrics and a report for a run on a source."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penumbra.cli.session import (
+    Finished,
+    Json,
+    Seed,
+    Target,
+    command_line,
+    now,
+    say_findings,
+    track,
+    verb,
+)
+
+
+class SplitName(StrEnum):
+    """Which samples."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class Empty(StrEnum):
+    """What a score of nothing over nothing is."""
+
+    one = "one"
+    nan = "nan"
+    skip = "skip"
+
+
+@verb
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path or a manifest.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the results go.")],
+    split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = SplitName.test,
+    target: Target = None,
+    empty: Annotated[
+        Empty, typer.Option("--empty", help="Dice of an empty prediction of an empty mask.")
+    ] = Empty.one,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Least foreground probability of the mask.")
+    ] = 0.5,
+    device: Annotated[str, typer.Option("--device")] = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+) -> Finished:
+    """Measure a run: metrics.json, per_image.csv and report.html, intervals over groups.
+
+    For a manifest its own splits count; for any other source those of the run, so that what was
+    trained on is never called a test.
+    """
+    from penumbra.evaluation.of_run import evaluate_run
+
+    scored = evaluate_run(
+        run,
+        source,
+        out,
+        split=split.value,
+        target=target,
+        empty=empty.value,
+        seed=seed,
+        command=command_line(),
+        created=now(),
+        progress=lambda cases, total: track(cases, total=total, what="evaluate"),
+        threshold=threshold,
+        device=device,
+    )
+    evaluation = scored.evaluation
+    if not json:
+        say_findings(evaluation.findings)
+    overall = evaluation.overall
+    figures = ", ".join(
+        f"{label} {figure(overall.get(key))}"
+        for key, label in (("dice", "Dice"), ("iou", "IoU"), ("boundary_f1", "boundary F1"),
+                           ("ece", "ECE"))
+    )  # fmt: skip
+    document = scored.document | {"out": str(out), "report": str(out / "report.html")}
+    unusable = [finding for finding in evaluation.findings if finding.severity == "error"]
+    return Finished(
+        document,
+        (
+            f"{evaluation.n_images} images of {evaluation.n_groups} groups: {figures}.",
+            f"The report is {out / 'report.html'}, the numbers are {out / 'metrics.json'}.",
+        ),
+        code=1 if unusable else 0,
+    )
+
+
+def figure(interval: Any) -> str:
+    """Write a figure with its interval: 0.912 (0.897–0.925)."""
+    if interval is None or interval["mean"] is None or interval["mean"] != interval["mean"]:  # noqa: PLR0124
+        return "–"
+    text = f"{interval['mean']:.3f}"
+    low, high = interval.get("low"), interval.get("high")
+    if low is None or high is None or low != low or high != high:  # noqa: PLR0124
+        return text
+    return f"{text} ({low:.3f}–{high:.3f})"

@@ -1,0 +1,106 @@
+"""`penumbra predict`: masks, probabilities and doubt for images."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penumbra.cli.session import Finished, Json, Seed, say, track, verb
+
+if TYPE_CHECKING:
+    from penumbra.inference.predictor import Predictor
+
+_LOOKS_LIKE = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
+
+
+@verb
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the results go.")] = Path("predictions"),
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Least foreground probability of the mask.")
+    ] = 0.5,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    device: Annotated[str, typer.Option("--device")] = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+) -> Finished:
+    """Segment images: STEM_mask, _probability, _uncertainty, _overlay, _heatmap and STEM.json.
+
+    A file that cannot be read is a finding; the others complete, and the exit status is 1.
+    """
+    from penumbra.errors import ImageFileError, SettingsError, expected
+    from penumbra.inference.predictor import Predictor
+
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise SettingsError(expected("--precision", "auto, fp32, bf16 or fp16", precision, "auto"))
+    predictor = Predictor.load(run, threshold=threshold, precision=precision, device=device)
+    files = _files(images)
+    stems = _stems(files)
+    results: list[dict[str, Any]] = []
+    findings: list[dict[str, str]] = []
+    for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
+        try:
+            results.append(_one(predictor, file, stem, out, run=run, seed=seed))
+        except ImageFileError as error:
+            findings.append({"kind": "unreadable", "image": str(file), "message": str(error)})
+            say(f"error: {error}")
+    document = {"run": str(run), "out": str(out), "predictions": results, "findings": findings}
+    lines = [f"{len(results)} of {len(files)} images segmented into {out}."]
+    if results:
+        doubt = max(results, key=lambda result: result["mean_uncertainty"])
+        lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
+    return Finished(document, lines, code=1 if findings else 0)
+
+
+def _files(paths: list[Path]) -> list[Path]:
+    from penumbra.errors import ImageFileError, expected
+
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(p for p in path.iterdir() if p.suffix.lower() in _LOOKS_LIKE)
+        else:
+            files.append(path)
+    if not files:
+        raise ImageFileError(
+            expected("IMAGE…", "image files or folders of them", "no image", "another folder")
+        )
+    return files
+
+
+def _stems(files: list[Path]) -> list[str]:
+    """Give each file a stem of its own, so that a/1.png and b/1.png do not meet."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    for file in files:
+        stem, number = file.stem, 2
+        while stem in taken:
+            stem, number = f"{file.stem}-{number}", number + 1
+        taken.add(stem)
+        stems.append(stem)
+    return stems
+
+
+def _one(
+    predictor: Predictor, file: Path, stem: str, out: Path, *, run: Path, seed: int
+) -> dict[str, Any]:
+    from penumbra.imaging.files import read_image
+    from penumbra.inference.outputs import write_prediction
+
+    image = read_image(file)
+    prediction = predictor([image], seed=seed)[0]
+    facts = {"image": str(file), "run": str(run), "precision": predictor.engine.precision}
+    facts |= {"threshold": predictor.threshold, "platform": sys.platform}
+    written = write_prediction(out, stem, image, prediction, extra=facts)
+    return {
+        "image": str(file),
+        "json": str(out / f"{stem}.json"),
+        "overlay": str(out / f"{stem}_overlay.png"),
+        "mean_uncertainty": float(prediction.uncertainty["entropy"].mean()),
+        "details": written,
+    }

@@ -1,0 +1,119 @@
+"""What every verb shares: JSON for machines, sentences for people, errors without tracebacks."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+Params = ParamSpec("Params")
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document; progress goes to stderr.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every draw.")]
+Target = Annotated[
+    str | None, typer.Option("--target", help="What the masks show, where the layout has several.")
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", help="Class names by index, comma-separated, background first."),
+]
+
+
+class Finished(Exception):  # noqa: N818 - it carries what a verb gave, not an error
+    """What a verb gave.
+
+    Args:
+        document: for `--json`.
+        lines: for a person; three at best: what was found, where it is, what to do next.
+        code: the exit status; 1 where some of the input could not be used.
+    """
+
+    def __init__(self, document: dict[str, Any], lines: Iterable[str], *, code: int = 0) -> None:
+        super().__init__()
+        self.document = document
+        self.lines = tuple(lines)
+        self.code = code
+
+
+def verb(function: Callable[Params, Finished]) -> Callable[Params, None]:
+    """Make a verb of a function: print what it gives, and say errors in one sentence."""
+
+    @functools.wraps(function)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> None:
+        from penumbra.errors import PenumbraError
+
+        as_json = bool(kwargs.get("json"))
+        try:
+            finished = function(*args, **kwargs)
+        except PenumbraError as error:
+            _print_error(type(error).__name__, str(error), as_json=as_json)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            _print_error("Interrupted", "Stopped by the keyboard. Nothing half-written was left.",
+                         as_json=as_json)  # fmt: skip
+            raise typer.Exit(130) from None
+        if as_json:
+            from penumbra.storage import json_ready
+
+            typer.echo(json.dumps(json_ready(finished.document), indent=2, ensure_ascii=False))
+        else:
+            for line in finished.lines:
+                typer.echo(line)
+        if finished.code:
+            raise typer.Exit(finished.code)
+
+    return run
+
+
+def _print_error(kind: str, message: str, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
+    typer.echo(f"error: {message}", err=True)
+
+
+def say(text: str) -> None:
+    """Tell a person something on standard error."""
+    typer.echo(text, err=True)
+
+
+def class_names(text: str | None) -> tuple[str, ...] | None:
+    """Split the value of `--classes`."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def say_findings(findings: Iterable[Any], *, most: int = 5) -> None:
+    """Tell the first findings, and how many more there are."""
+    found = list(findings)
+    for finding in found[:most]:
+        say(f"{finding.severity}: {finding.message}")
+    if len(found) > most:
+        say(f"… and {len(found) - most} more findings (--json lists all)")
+
+
+def track(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
+    """Show a progress bar on standard error where a person watches it."""
+    if total < 3 or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track as rich_track
+
+    return rich_track(items, description=what, total=total, console=Console(stderr=True))
+
+
+def command_line() -> str:
+    """Give the command that is running, for the record."""
+    import shlex
+
+    return shlex.join(["penumbra", *sys.argv[1:]])
+
+
+def now() -> str:
+    """Give the local time to the minute, for the record."""
+    return time.strftime("%Y-%m-%d %H:%M")

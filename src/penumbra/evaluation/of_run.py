@@ -1,0 +1,289 @@
+"""Evaluate a run on a source: metrics, a table per image, and the report."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from penumbra.data.layouts import open_source
+from penumbra.data.manifest import is_manifest, read_manifest
+from penumbra.data.sample import Finding
+from penumbra.data.source import Source, require_masks
+from penumbra.data.split import select
+from penumbra.errors import RunError, SourceError, expected
+from penumbra.evaluation.cases import Case, predicted_cases
+from penumbra.evaluation.evaluate import evaluate
+from penumbra.evaluation.evaluation import Evaluation
+from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.report import ErrorsByDoubt, ReportData, ReportPicture, write_report
+from penumbra.inference.predictor import Predictor
+from penumbra.storage import write_json, write_text
+from penumbra.training.run import Run, versions
+
+SplitChoice = Literal["train", "val", "test", "all"]
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+_WORST = 10
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What `evaluate_run` gave.
+
+    Attributes:
+        evaluation: the scores.
+        doubt: whether doubt finds the errors, over all pixels.
+        source: the samples that were scored.
+        split: which split they are.
+        document: what `metrics.json` holds.
+    """
+
+    evaluation: Evaluation
+    doubt: ErrorsByDoubt
+    source: Source
+    split: SplitChoice
+    document: dict[str, Any]
+
+
+def open_for_run(
+    run: Run, text: str | Path, *, split: SplitChoice, target: str | None = None
+) -> Source:
+    """Open the samples of a split for a run.
+
+    A manifest says the split itself. For any other source the run's own manifest does, so that
+    what a network was trained on is never called its test.
+
+    Raises:
+        SourceError: the source cannot be opened, has other classes, or has no such split.
+    """
+    document = run.model_json()
+    if is_manifest(text):
+        source, assignment = read_manifest(Path(text))
+        chosen = source if split == "all" else select(source, assignment, split)
+    else:
+        wish = target or (run.experiment().target if run.exists else None)
+        source = open_source(text, target=wish)
+        require_masks(source)
+        chosen = source if split == "all" else _split_of_run(run, source, split)
+    names = tuple(document["class_names"])
+    if source.n_classes != len(names):
+        raise SourceError(
+            expected(
+                f"the source {text}",
+                f"of the run's {len(names)} classes ({', '.join(names)})",
+                f"{source.n_classes} ({', '.join(source.class_names)})",
+                "the source that the run was trained on, or another --target",
+            )
+        )
+    if not len(chosen):
+        raise SourceError(
+            expected(f"the {split} split", "at least one sample", "none", "--split all")
+        )
+    return chosen
+
+
+def _split_of_run(run: Run, source: Source, split: str) -> Source:
+    if not run.manifest.is_file():
+        raise RunError(
+            expected(f"{run.manifest}", "there to say the split", "no file",
+                     "--split all, or a manifest.csv as SOURCE")
+        )  # fmt: skip
+    _, assignment = read_manifest(run.manifest)
+    ids = set(assignment.ids(split))  # type: ignore[arg-type]
+    known = set(assignment.splits)
+    if not any(record.id in known for record in source.records):
+        raise SourceError(
+            expected(
+                f"the samples of {source.name}",
+                "among those that the run's manifest splits",
+                "none of them",
+                "--split all for data that the run never saw",
+            )
+        )
+    return source.subset([i for i, record in enumerate(source.records) if record.id in ids])
+
+
+def score_run(
+    run: Run,
+    source: Source,
+    *,
+    split: SplitChoice,
+    predictor: Predictor | None = None,
+    empty: EmptyPolicy = "one",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> RunEvaluation:
+    """Predict and score every sample of a source; nothing is written.
+
+    Raises:
+        SourceError: no sample could be scored.
+    """
+    if predictor is None:
+        predictor = Predictor.load(run.folder)
+    doubt = ErrorsByDoubt()
+
+    def watched() -> Iterator[Case | Finding]:
+        nonlocal doubt
+        cases: Iterable[Case | Finding] = predicted_cases(source, predictor)
+        for case in progress(cases, len(source)) if progress else cases:
+            if isinstance(case, Case) and case.truth.shape == case.prediction.mask.shape:
+                doubt = doubt.update(case.prediction, case.truth)
+            yield case
+
+    evaluation = evaluate(
+        watched(),
+        class_names=source.class_names,
+        has_background=source.has_background,
+        empty=empty,
+        seed=seed,
+    )
+    # What a layout noticed of samples outside this split is not this evaluation's matter.
+    ids = {record.id for record in source.records}
+    noticed = tuple(f for f in source.findings if not f.samples or ids & set(f.samples))
+    evaluation = replace(evaluation, findings=(*evaluation.findings, *noticed))
+    document = {
+        "run": str(run.folder),
+        "source": source.name,
+        "target": source.target,
+        "split": split,
+        "seed": seed,
+        "precision": predictor.engine.precision,
+        "versions": versions(),
+        **evaluation.to_json(),
+    }
+    return RunEvaluation(evaluation, doubt, source, split, document)
+
+
+def evaluate_run(
+    run: Path | str,
+    source: str | Path,
+    out: Path | str,
+    *,
+    split: SplitChoice = "test",
+    target: str | None = None,
+    empty: EmptyPolicy = "one",
+    seed: int = 0,
+    command: str = "",
+    created: str = "",
+    progress: Progress | None = None,
+    **predictor_options: Any,
+) -> RunEvaluation:
+    """Evaluate a run and write `metrics.json`, `per_image.csv` and `report.html` into `out`.
+
+    Args:
+        run: a run folder.
+        source: ``LAYOUT:PATH``, a path or a manifest.
+        out: the folder to write.
+        split: which samples; ``"all"`` for data that the run never saw.
+        target: what the masks show; by default what the run was trained on.
+        empty: what a score of nothing over nothing is.
+        seed: of the bootstrap.
+        command: what was typed, for the report.
+        created: when, for the report.
+        progress: wraps the samples to show a progress bar.
+        predictor_options: those of `Predictor`.
+
+    Raises:
+        RunError, SourceError: the run or the source cannot be used.
+        StorageError: `out` cannot be written.
+    """
+    folder, where = Run(Path(run)), Path(out)
+    predictor = Predictor.load(folder.folder, **predictor_options)
+    samples = open_for_run(folder, source, split=split, target=target)
+    scored = score_run(
+        folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+    buffer = io.StringIO()
+    scored.evaluation.to_frame().to_csv(buffer, index=False, lineterminator="\n")
+    write_text(where / "per_image.csv", buffer.getvalue())
+    write_report(
+        where / "report.html", _report(folder, scored, predictor, seed, command, created)
+    )
+    # Last: a metrics.json says that the evaluation is whole.
+    write_json(where / "metrics.json", scored.document)
+    return scored
+
+
+def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPicture, ...]:
+    """Predict again the few images that are shown, so that not all of them had to be kept."""
+    ordered = scored.evaluation.sorted_by("dice")
+    places = {record.id: index for index, record in enumerate(scored.source.records)}
+    chosen: list[tuple[Literal["best", "median", "worst"], Any]] = [
+        ("best", ordered[-1]), ("median", ordered[len(ordered) // 2])
+    ]  # fmt: skip
+    chosen += [("worst", image) for image in ordered[:_WORST]]
+    pictures: list[ReportPicture] = []
+    for role, image in chosen:
+        sample = scored.source[places[image.id]]
+        scores = {"dice": image.dice, "iou": image.iou, "boundary_f1": image.boundary_f1}
+        prediction = predictor([sample.image])[0]
+        pictures.append(
+            ReportPicture(image.id, role, scores, sample.image, sample.mask, prediction)
+        )
+    return tuple(pictures)
+
+
+def _report(
+    run: Run,
+    scored: RunEvaluation,
+    predictor: Predictor,
+    seed: int,
+    command: str,
+    created: str,
+) -> ReportData:
+    evaluation, info = scored.evaluation, run.info()
+    seeds = {"bootstrap": seed}
+    if run.exists:
+        experiment = run.experiment()
+        seeds |= {"training": experiment.training.seed, "split": experiment.split.seed}
+    reliability = [
+        {
+            "low": row.low,
+            "high": row.high,
+            "confidence": row.confidence,
+            "frequency": row.accuracy,
+            "count": row.count,
+        }
+        for row in evaluation.reliability
+        if row.count
+    ]
+    return ReportData(
+        title=f"{run.folder.name} on {scored.source.layout}",
+        run_name=run.folder.name,
+        source_name=scored.source.name,
+        split=scored.split,
+        n_images=evaluation.n_images,
+        n_groups=evaluation.n_groups,
+        overall=evaluation.overall,
+        per_class=evaluation.per_class,
+        class_names=evaluation.class_names,
+        per_image=evaluation.to_frame().to_dict("records"),
+        reliability=reliability,
+        doubt=scored.doubt.rows(),
+        history=run.history(),
+        pictures=_pictures(scored, predictor),
+        findings=evaluation.findings,
+        model_summary=_summary(run, info),
+        command=command,
+        versions=info.get("versions", versions()),
+        seeds=seeds,
+        created=created,
+    )
+
+
+def _summary(run: Run, info: dict[str, Any]) -> str:
+    document = run.model_json()
+    shape = ", ".join(
+        f"{name} {document['arguments'][name]}"
+        for name in ("width", "depth", "norm", "target")
+        if document["arguments"].get(name) is not None
+    )
+    parts = [document["architecture"], shape]
+    if info.get("parameters"):
+        parts.append(f"{info['parameters'] / 1e6:.1f} M weights")
+    if info.get("seconds"):
+        parts.append(f"trained {info['seconds'] / 60:.1f} min on {info.get('device', '?')}")
+    return ", ".join(part for part in parts if part)
