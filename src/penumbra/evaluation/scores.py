@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,35 +190,39 @@ def sums_of_image(scores: ImageScores) -> GroupSums:
     )
 
 
-def merge(a: GroupSums, b: GroupSums) -> GroupSums:
-    """Add the sums of two disjoint sets of images."""
-    return GroupSums(
-        total=a.total + b.total,
-        n=a.n + b.n,
-        missing=a.missing + b.missing,
-        counts=overlap.merge(a.counts, b.counts),
-        calibration=calibration.merge(a.calibration, b.calibration),
-    )
+def combine(function: Callable[..., NDArray[Any]], *sums: GroupSums) -> GroupSums:
+    """Apply a function to each array of one or more sums, array by array."""
+    counts, cal = [s.counts for s in sums], [s.calibration for s in sums]
 
-
-def stack(sums: list[GroupSums]) -> GroupSums:
-    """Put the sums of G groups side by side: every array gains a leading axis G."""
-
-    def joined(arrays: list[NDArray[np.generic]]) -> Floats:
-        return np.stack([np.asarray(array, dtype=np.float64) for array in arrays])
-
-    def counted(name: str) -> Floats:
-        return joined([getattr(s.counts, name) for s in sums])
-
-    def summed(name: str) -> Floats:
-        return joined([getattr(s.calibration, name) for s in sums])
+    def each(parts: Sequence[object], name: str) -> NDArray[Any]:
+        return function(*(np.asarray(getattr(part, name)) for part in parts))
 
     return GroupSums(
-        total=joined([s.total for s in sums]),
-        n=joined([s.n for s in sums]),
-        missing=joined([s.missing for s in sums]),
-        counts=overlap.Counts(**{name: counted(name) for name in ("tp", "fp", "fn", "tn")}),
+        total=each(sums, "total"),
+        n=each(sums, "n"),
+        missing=each(sums, "missing"),
+        counts=overlap.Counts(**{name: each(counts, name) for name in ("tp", "fp", "fn", "tn")}),
         calibration=calibration.Calibration(
-            **{name: summed(name) for name in ("n", "brier", "nll", "class_nll", "bins")}
+            **{name: each(cal, name) for name in ("n", "brier", "nll", "class_nll", "bins")}
         ),
     )
+
+
+def merge(a: GroupSums, b: GroupSums) -> GroupSums:
+    """Add the sums of two disjoint sets of images."""
+    return combine(np.add, a, b)
+
+
+def stack(sums: Sequence[GroupSums]) -> GroupSums:
+    """Put the sums of G groups side by side: every array gains a leading axis G."""
+    return combine(lambda *arrays: np.stack(arrays), *sums)
+
+
+def take(sums: GroupSums, groups: Sequence[int]) -> GroupSums:
+    """Choose some of the stacked groups, by position."""
+    return combine(lambda array: array[list(groups)], sums)
+
+
+def weigh(sums: GroupSums, weights: Floats) -> GroupSums:
+    """Add up stacked groups (G, …), each as often as `weights` (R, G) says: sums (R, …)."""
+    return combine(lambda array: np.tensordot(weights, array.astype(np.float64), (1, 0)), sums)

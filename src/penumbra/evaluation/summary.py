@@ -9,36 +9,18 @@ from numpy.typing import NDArray
 
 from penumbra.evaluation import calibration, overlap
 from penumbra.evaluation.bootstrap import RESAMPLES, Interval, bootstrap, interval
-from penumbra.evaluation.scores import MEAN_METRICS, GroupSums, ScoreSettings, mean_of_classes
+from penumbra.evaluation.scores import (
+    MEAN_METRICS,
+    GroupSums,
+    ScoreSettings,
+    mean_of_classes,
+    weigh,
+)
 
 Floats = NDArray[np.float64]
 
 METRICS = (*MEAN_METRICS, "dice_pooled", "iou_pooled", "brier", "nll", "ece")
 """Every metric of a summary, in the order of `statistic`."""
-
-
-def weigh(sums: GroupSums, weights: Floats) -> GroupSums:
-    """Add up groups (G, …), each as often as `weights` (R, G) says: sums (R, …)."""
-
-    def total(array: NDArray[np.generic]) -> Floats:
-        return np.tensordot(weights, np.asarray(array, dtype=np.float64), axes=(1, 0))
-
-    counts, cal = sums.counts, sums.calibration
-    return GroupSums(
-        total=total(sums.total),
-        n=total(sums.n),
-        missing=total(sums.missing),
-        counts=overlap.Counts(
-            tp=total(counts.tp), fp=total(counts.fp), fn=total(counts.fn), tn=total(counts.tn)
-        ),
-        calibration=calibration.Calibration(
-            n=total(cal.n),
-            brier=total(cal.brier),
-            nll=total(cal.nll),
-            class_nll=total(cal.class_nll),
-            bins=total(cal.bins),
-        ),
-    )
 
 
 def statistic(sums: GroupSums, weights: Floats, settings: ScoreSettings) -> Floats:
