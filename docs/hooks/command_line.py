@@ -36,6 +36,8 @@ def _cell(text: str) -> str:
 
 def _default(parameter: TyperArgument | TyperOption) -> str:
     value = parameter.default
+    if parameter.required:
+        return "*needed*"
     if callable(value):
         return ""
     if value is None or value is False or value in ((), []):
