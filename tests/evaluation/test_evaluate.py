@@ -194,6 +194,7 @@ def test_samples_that_cannot_be_scored_become_findings():
     bad = [
         Case("size", "x", truth[:-1], prediction),
         Case("class", "x", np.full_like(truth, 7), prediction),
+        Case("found", "x", truth, Prediction(prediction.probabilities, np.full_like(truth, 3), {})),
         Case("ignored", "x", np.full_like(truth, 255), prediction),
         Case("nan", "x", truth, Prediction(broken, prediction.mask, {})),
     ]
@@ -202,6 +203,7 @@ def test_samples_that_cannot_be_scored_become_findings():
     assert [f.kind for f in result.findings] == [
         "size-mismatch",
         "unreadable",
+        "unknown-class",
         "unknown-class",
         "nothing-to-score",
         "not-finite",
@@ -220,6 +222,14 @@ def test_nothing_to_score_is_an_error_that_says_why():
 def test_a_run_for_other_classes_is_refused():
     with pytest.raises(SettingsError, match="2 classes"):
         evaluate(_random_cases(1), class_names=("back", "cell"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"empty": "zero"}, {"tolerance": -1.0}, {"n_bins": 0}, {"resamples": 0}]
+)
+def test_options_outside_their_range_are_refused(wrong):
+    with pytest.raises(SettingsError, match=r"^Expected .* but got .* Try .*\.$"):
+        evaluate(_random_cases(1), class_names=NAMES, **wrong)
 
 
 def _phantom_source():

@@ -79,12 +79,13 @@ def problem_of(case: Case, n_classes: int) -> Finding | None:
     scored = truth != IGNORE
     if not scored.any():
         return finding("nothing-to-score", f"Every pixel in the mask of {case.id} is ignored.")
-    if int(truth[scored].max()) >= n_classes:
-        return finding(
-            "unknown-class",
-            f"The mask of {case.id} holds class {int(truth[scored].max())}, but the classes are "
-            f"0–{n_classes - 1}.",
-        )
+    for whose, mask in (("mask", truth[scored]), ("predicted mask", prediction.mask)):
+        if int(mask.max()) >= n_classes:
+            return finding(
+                "unknown-class",
+                f"The {whose} of {case.id} holds class {int(mask.max())}, but the classes are "
+                f"0–{n_classes - 1}.",
+            )
     if not np.isfinite(prediction.probabilities).all():
         return finding("not-finite", f"The prediction for {case.id} holds values such as NaN.")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import get_args
 
 from penumbra.data.sample import Finding
 from penumbra.errors import SettingsError, SourceError, expected
@@ -103,6 +104,17 @@ class _Collector:
         self.sums[case.group] = new if known is None else merge(known, new)
 
 
+def _check(empty: str, tolerance: float, n_bins: int, resamples: int) -> None:
+    if empty not in get_args(EmptyPolicy):
+        policies = ", ".join(get_args(EmptyPolicy))
+        raise SettingsError(expected("`empty`", f"one of {policies}", repr(empty), "'one'"))
+    if not tolerance >= 0:
+        raise SettingsError(expected("`tolerance`", "at least 0 pixels", tolerance, "2"))
+    for name, value, example in (("`n_bins`", n_bins, "15"), ("`resamples`", resamples, "2000")):
+        if value < 1:
+            raise SettingsError(expected(name, "at least 1", value, example))
+
+
 def evaluate(
     cases: Iterable[Case | Finding],
     *,
@@ -128,7 +140,8 @@ def evaluate(
         seed: of the bootstrap.
 
     Raises:
-        SettingsError: a prediction has another number of classes.
+        SettingsError: an option is outside its range, or a prediction has another number of
+            classes.
         SourceError: no sample could be scored.
 
     Examples:
@@ -141,6 +154,7 @@ def evaluate(
         >>> result.overall["dice"]["mean"], round(result.overall["brier"]["mean"], 3)
         (1.0, 0.055)
     """
+    _check(empty, tolerance, n_bins, resamples)
     settings = ScoreSettings(
         class_names=tuple(class_names),
         scored=tuple(range(1 if has_background else 0, len(class_names))),
