@@ -31,7 +31,6 @@ __all__ = [
     "FileReader",
     "Limits",
     "looks_like_image",
-    "read_alpha",
     "read_image",
     "read_mask_file",
     "read_size",
@@ -49,19 +48,15 @@ class FileReader:
         image: gives (H, W, C), C = 1 or 3, uint8, uint16 or float32.
         values: gives (H, W) indices or greys, or (H, W, C) where the file holds colours.
         size: gives (height, width) without decoding pixels.
-        alpha: gives the (H, W) uint8 alpha channel.
     """
 
     image: Callable[[Path, FileFormat, Limits], NDArray[np.generic]]
     values: Callable[[Path, FileFormat, Limits], NDArray[np.generic]]
     size: Callable[[Path, FileFormat, Limits], tuple[int, int]]
-    alpha: Callable[[Path, FileFormat, Limits], NDArray[np.uint8]]
 
 
 def _reader(module: ModuleType) -> FileReader:
-    return FileReader(
-        image=module.image, values=module.values, size=module.size, alpha=module.alpha
-    )
+    return FileReader(image=module.image, values=module.values, size=module.size)
 
 
 READERS: dict[FileFormat, FileReader] = {
@@ -137,16 +132,6 @@ def read_size(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[in
     """
     file, name, reader = _open(path, limits)
     return reader.size(file, name, limits)
-
-
-def read_alpha(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Read the alpha channel alone, (H, W) uint8; all 255 where the file has none.
-
-    Raises:
-        ImageFileError: the file cannot be read or is over the limits.
-    """
-    file, name, reader = _open(path, limits)
-    return reader.alpha(file, name, limits)
 
 
 def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReader]:

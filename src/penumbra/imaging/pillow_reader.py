@@ -12,7 +12,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from penumbra.imaging.formats import FileFormat
 from penumbra.imaging.limits import Limits, damaged
@@ -47,7 +47,7 @@ _BYTES_PER_PIXEL = {"1": 1, "L": 1, "I": 2, "I;16": 2, "I;16B": 2, "F": 4}
 
 
 @contextlib.contextmanager
-def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[Image.Image]:
+def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """Open a file, check its size, and turn whatever the decoder raises into our error."""
     try:
         with Image.open(path, formats=_PILLOW_FORMATS[file_format]) as picture:
@@ -82,15 +82,7 @@ def values(path: Path, file_format: FileFormat, limits: Limits) -> NDArray[np.ge
     return np.ascontiguousarray(array)
 
 
-def alpha(path: Path, file_format: FileFormat, limits: Limits) -> NDArray[np.uint8]:
-    """Decode the alpha channel to (H, W) uint8; all 255 where the file has none."""
-    with opened(path, file_format, limits) as picture:
-        array = np.array(picture.convert("RGBA").getchannel("A"))
-        array = apply_orientation(array, _orientation(path, picture))
-    return np.ascontiguousarray(array)
-
-
-def _orientation(path: Path, picture: Image.Image) -> int:
+def _orientation(path: Path, picture: ImageFile.ImageFile) -> int:
     # A mangled EXIF block says nothing about the pixels, so it does not make the file unreadable.
     try:
         return int(picture.getexif().get(ORIENTATION_TAG, 1))
@@ -99,7 +91,7 @@ def _orientation(path: Path, picture: Image.Image) -> int:
         return 1
 
 
-def _deep_colour(picture: Image.Image) -> bool:
+def _deep_colour(picture: ImageFile.ImageFile) -> bool:
     # Pillow cuts 16-bit colour down to 8 bits; its PNG reader's raw mode still names the depth.
     if picture.format != "PNG" or not picture.tile:
         return False
@@ -112,7 +104,7 @@ def _deep_png(path: Path) -> NDArray[np.generic]:
     return array[..., :1] if array.shape[-1] == 2 else array[..., :3]
 
 
-def _pixels(picture: Image.Image) -> NDArray[np.generic]:
+def _pixels(picture: ImageFile.ImageFile) -> NDArray[np.generic]:
     if picture.mode in _GREY:
         return np.array(picture if picture.mode == "L" else picture.convert("L"))[..., None]
     if picture.mode in _DEEP:
@@ -125,20 +117,20 @@ def _pixels(picture: Image.Image) -> NDArray[np.generic]:
     return colours
 
 
-def _raw_values(picture: Image.Image) -> NDArray[np.generic]:
+def _raw_values(picture: ImageFile.ImageFile) -> NDArray[np.generic]:
     if picture.mode in {"P", "PA"}:
         indices = np.array(picture if picture.mode == "P" else picture.getchannel("P"))
         palette = _palette(picture)
         # A palette of nothing but black and white is a grey image that some optimiser repacked,
         # now and then with white first: its colours carry the meaning, not its indices.
         if _is_grey(palette) and set(palette[:, 0].tolist()) <= {0, 255}:
-            return palette[indices.clip(max=len(palette) - 1), 0]
+            return np.asarray(palette[indices.clip(max=len(palette) - 1), 0])
         return indices
     array = _pixels(picture)
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
-def _palette(picture: Image.Image) -> NDArray[np.uint8]:
+def _palette(picture: ImageFile.ImageFile) -> NDArray[np.uint8]:
     picture.load()
     return np.array(picture.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
 

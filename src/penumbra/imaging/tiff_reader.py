@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tifffile
@@ -79,16 +80,6 @@ def values(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.generi
     return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
 
 
-def alpha(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.uint8]:
-    """Decode the alpha channel to (H, W) uint8; all 255 where the file has none."""
-    with _first_page(path, limits) as page:
-        array = _stored(path, page)
-        array = apply_orientation(array, _orientation(page))
-    if array.dtype == np.uint8 and array.shape[-1] in {2, 4}:
-        return np.ascontiguousarray(array[..., -1]).astype(np.uint8)
-    return np.full(array.shape[:2], 255, dtype=np.uint8)
-
-
 def _orientation(page: tifffile.TiffPage) -> int:
     tag = page.tags.get(ORIENTATION_TAG)
     return int(tag.value) if tag is not None else 1
@@ -151,12 +142,13 @@ def _plain_depth(page: tifffile.TiffPage, array: NDArray[np.generic]) -> NDArray
 
 def _inverted(array: NDArray[np.generic]) -> NDArray[np.generic]:
     if array.dtype.kind == "u":
-        return np.invert(array)
-    return np.asarray(array.max() - array)  # type: ignore[operator]
+        return np.invert(cast("NDArray[np.uint16]", array))
+    real = array.astype(np.float32)
+    return np.asarray(real.max() - real)
 
 
 def _from_cmyk(array: NDArray[np.generic]) -> NDArray[np.generic]:
     """Turn inks into light: channel = white × (1 - ink) × (1 - black)."""
-    white = float(np.iinfo(array.dtype).max) if array.dtype.kind == "u" else 1.0
+    white = float(np.iinfo(array.dtype.name).max) if array.dtype.kind == "u" else 1.0
     light = 1.0 - array[..., :4].astype(np.float32) / white
     return np.asarray((light[..., :3] * light[..., 3:] * white).round()).astype(array.dtype)

@@ -1,8 +1,9 @@
-"""Chest X-rays of COVID-19 and other pneumonias: structures as cropped RGBA files."""
+"""Chest X-rays of COVID-19 and other pneumonias: each structure in a cropped file of its own."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
 from penumbra.data.tables import read_table, whole_number
 from penumbra.errors import SourceError, expected
-from penumbra.imaging.files import read_alpha
+from penumbra.imaging.files import read_image
 
 _NAME = "covid-cxr"
 _TABLE = "structure.csv"
@@ -29,7 +30,7 @@ _Rows = dict[str, list[dict[str, str]]]
 
 
 def read_structures(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Paste the alpha of each cropped structure at its place: 1 inside any of them.
+    """Paste each cropped structure at its place: 1 inside any of them.
 
     Args:
         record: `masks` holds one RGBA file per structure and `details` its place; a record whose
@@ -56,7 +57,8 @@ def read_structures(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] 
                 )
             )
         left, top = (int(number) for number in place.split(","))
-        _paste(mask, read_alpha(path) > 127, left, top)
+        # The files are opaque everywhere: a structure is coloured on black, not cut out by alpha.
+        _paste(mask, read_image(path).max(axis=-1) > 0, left, top)
     return mask
 
 
@@ -92,9 +94,11 @@ def _record(root: Path, name: str, image: Path, rows: list[dict[str, str]], targ
     table = root / _TABLE
     wanted = [row for row in rows if row["Template Name"] in _STRUCTURES[target] and row["Mask"]]
     masks = tuple(root / row["Mask"] for row in wanted)
-    if not masks and rows and target == "infection":
-        # No infection is an answer of the reader; a chest without lungs is not.
+    # No infection is an answer of the reader; a chest without its two lungs is an omission.
+    if target == "infection" and rows and not masks:
         masks = (table,)
+    if target == "lungs" and len({row["Template Name"] for row in wanted}) < 2:
+        masks, wanted = (), []
     places = (
         (
             row["Resolution"],
@@ -105,11 +109,15 @@ def _record(root: Path, name: str, image: Path, rows: list[dict[str, str]], targ
     return Record(id=name, group=name, image=image, masks=masks, details=tuple(places))
 
 
-def _one_lung(records: tuple[Record, ...]) -> tuple[Finding, ...]:
-    ids = tuple(record.id for record in records if len(record.masks) == 1)
+def _half_annotated(records: Iterable[Record], rows: _Rows) -> tuple[Finding, ...]:
+    ids = tuple(
+        record.id
+        for record in records
+        if sum(row["Template Name"] in _STRUCTURES["lungs"] for row in rows[record.image.name]) == 1
+    )
     if not ids:
         return ()
-    message = f"{len(ids)} images have one lung annotated, not two: {some(ids)}."
+    message = f"{len(ids)} images have one lung annotated, not two, and are left bare: {some(ids)}."
     return (Finding("partial-mask", "warning", ids, message),)
 
 
@@ -136,14 +144,15 @@ def _build(request: Request) -> Source:
         read_image=read_grey,
         read_mask=read_structures,
         target=target,
-        findings=missing_masks(records) + (_one_lung(records) if target == "lungs" else ()),
+        findings=missing_masks(records)
+        + (_half_annotated(records, rows) if target == "lungs" else ()),
     )
 
 
 LAYOUT = Layout(
     name=_NAME,
-    describe="images/, masks/ with cropped RGBA structures and structure.csv that says where they "
-    "belong; metadata.csv names the patients",
+    describe="images/, masks/ with cropped structures, coloured on black, and structure.csv that "
+    "says where they belong; metadata.csv names the patients",
     recognises=_recognises,
     build=_build,
     targets=("infection", "lungs"),
