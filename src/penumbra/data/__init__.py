@@ -1,0 +1,1 @@
+"""Samples, sources, the layouts they lie in, and how they are split."""

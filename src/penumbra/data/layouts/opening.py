@@ -6,67 +6,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from penumbra.data.layouts import camvid, covid_cxr, dsb2018, folder, isbi, nerve
-from penumbra.data.layouts.base import Layout, existing_folder
+# The module and not its names: a manifest opens layouts, so the two import each other.
+from penumbra.data import manifest
+from penumbra.data.layouts.catalogue import layout_named, recognise
 from penumbra.data.source import Source
 from penumbra.errors import SourceError, expected
 
-LAYOUTS: tuple[Layout, ...] = (
-    dsb2018.LAYOUT,
-    covid_cxr.LAYOUT,
-    camvid.LAYOUT,
-    nerve.LAYOUT,
-    isbi.LAYOUT,
-    folder.LAYOUT,
-)
-"""Every layout, the most particular first: a bare path belongs to the first that recognises it."""
-
 # Two letters at least: "C:\\data" is a Windows path, not a layout named C.
 _PREFIX = re.compile(r"(?P<layout>[A-Za-z][\w-]+):(?P<path>.*)", re.DOTALL)
-
-
-def layout_named(name: str) -> Layout:
-    """Give the layout of that name.
-
-    Raises:
-        SourceError: there is none; the text names those that there are.
-
-    Examples:
-        >>> layout_named("dsb2018").name
-        'dsb2018'
-    """
-    for layout in LAYOUTS:
-        if layout.name == name.lower():
-            return layout
-    raise SourceError(
-        expected(
-            "the layout",
-            f"one of {', '.join(layout.name for layout in LAYOUTS)}",
-            repr(name),
-            "one of these before the colon, or the bare path to have it recognised",
-        )
-    )
-
-
-def recognise(path: str | Path) -> Layout:
-    """Find the layout that a folder is of, by a cheap look at its names.
-
-    Raises:
-        SourceError: the path is no folder, or no layout recognises it.
-    """
-    root = existing_folder(path)
-    for layout in LAYOUTS:
-        if layout.recognises(root):
-            return layout
-    raise SourceError(
-        expected(
-            f"the folder {root}",
-            "of a known layout",
-            "none that is recognised",
-            "images in images/ and masks of the same names in masks/ (layout folder), or "
-            f"LAYOUT:PATH with one of {', '.join(layout.name for layout in LAYOUTS)}",
-        )
-    )
 
 
 def open_source(
@@ -92,4 +39,20 @@ def open_source(
     if match is not None and not Path(text).exists():
         layout = layout_named(match["layout"])
         return layout.open(match["path"], target=target, class_names=names)
+    if manifest.is_manifest(text):
+        return _from_manifest(Path(text), target, names)
     return recognise(text).open(text, target=target, class_names=names)
+
+
+def _from_manifest(path: Path, target: str | None, names: tuple[str, ...] | None) -> Source:
+    source, _ = manifest.read_manifest(path, class_names=names)
+    if target not in (None, source.target):
+        raise SourceError(
+            expected(
+                f"the target for {path}",
+                f"that of the manifest, {source.target!r}",
+                repr(target),
+                "leaving --target out, or splitting the source with the other target",
+            )
+        )
+    return source
