@@ -209,6 +209,7 @@ def evaluation_overlay(
         truth: (H, W) class indices, 255 = ignore.
         opacity: of the fill of what was found; errors are drawn twice as strong, since they are
             what the picture is for and are often only a few pixels wide.
+        line: width of the outlines in pixels; by default `line_width` of the image.
 
     Returns:
         (H, W, 3) uint8.

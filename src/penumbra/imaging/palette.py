@@ -128,7 +128,7 @@ VIRIDIS: tuple[RGB, ...] = tuple(
 
 HEAT: tuple[tuple[int, int, int, float], ...] = (
     (*rgb("#8A4B08"), 0.0),
-    (*rgb("#C97A10"), 0.55),
+    (*rgb("#C97A10"), 0.4),
     (*AMBER, 0.9),
     (*rgb("#FFD38A"), 1.0),
     (*rgb("#FFFAF0"), 1.0),

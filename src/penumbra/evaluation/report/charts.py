@@ -24,35 +24,35 @@ class Chart:
 
 def reliability(rows: Sequence[Mapping[str, float]]) -> Chart | None:
     """Draw accuracy against confidence, with the share of pixels in each bin below."""
-    filled = [row for row in rows if row.get("count") and is_number(row.get("frequency"))]
+    filled = [row for row in rows if row.get("count") and is_number(row.get("accuracy"))]
     total = sum(float(row["count"]) for row in filled)
     if not total:
         return None
     # With two classes the chosen one is never below ½; half the chart would stay empty.
     low = 0.5 if min(row["confidence"] for row in filled) >= 0.5 else 0.0
     frame = svg.Frame(x=(low, 1.0), y=(0.0, 1.0))
-    gap = sum(r["count"] * abs(r["confidence"] - r["frequency"]) for r in filled) / total
+    gap = sum(r["count"] * abs(r["confidence"] - r["accuracy"]) for r in filled) / total
     parts = [svg.axes(frame, x_label="confidence", y_label="accuracy")]
     for row in filled:
         left, floor = frame.at(row["low"], 0.0)
         right, top = frame.at(row["high"], 0.25 * row["count"] / total)
         title = svg.tag("title", f"{percent(row['count'] / total)} of pixels")
         box = {"x": left + 1, "y": top, "width": max(right - left - 2, 0.5), "height": floor - top}
-        parts.append(svg.tag("rect", title, class_="bar", **box))
+        parts.append(svg.tag("rect", title, class_="share", **box))
     parts.append(svg.path([frame.at(low, low), frame.at(1, 1)], "ideal"))
-    places = [frame.at(row["confidence"], row["frequency"]) for row in filled]
+    places = [frame.at(row["confidence"], row["accuracy"]) for row in filled]
     parts.append(svg.path(places, "line-mask"))
     for row, place in zip(filled, places, strict=True):
-        words = f"confidence {number(row['confidence'])}, accuracy {number(row['frequency'])}"
+        words = f"confidence {number(row['confidence'])}, accuracy {number(row['accuracy'])}"
         parts.append(svg.dot(place, "dot-mask", says=words))
-    lean = sum(r["count"] * (r["confidence"] - r["frequency"]) for r in filled) / total
+    lean = sum(r["count"] * (r["confidence"] - r["accuracy"]) for r in filled) / total
     sure = "surer than it is right" if lean > 0 else "less sure than it is right"
     says = f"On average confidence and accuracy differ by {number(gap)}; the network is {sure}."
     if gap < 0.005:
         says = f"Confidence and accuracy agree to {number(gap)} on average."
-    legend = (("key-mask", "measured"), ("key-ideal", "perfect"), ("key-bar", "share of pixels"))
+    legend = (("key-mask", "measured"), ("key-ideal", "perfect"), ("key-share", "share of pixels"))
     return Chart(
-        "Is a confidence of 0.8 right four times in five?",
+        "Is the confidence right?",
         says,
         svg.drawing(frame, says, *parts),
         legend,
@@ -76,7 +76,9 @@ def errors_by_doubt(rows: Sequence[Mapping[str, float]], *, where: str) -> Chart
     chance = svg.path([frame.at(0, 0), frame.at(1, 1)], "ideal")
     found = errors_found(rows, 0.05)
     mark = frame.at(0.05, found)
-    says = f"The 5 % of pixels most in doubt hold {percent(found)} of the errors{where}."
+    says = (
+        f"The {percent(0.05)} of pixels most in doubt hold {percent(found)} of the errors{where}."
+    )
     parts = [
         axes,
         svg.area(places, floor, "fill-doubt"),
@@ -118,8 +120,8 @@ def coverage(scores: Sequence[ImageScore], name: str) -> Chart | None:
     height = frame.at(1.0, curve[-1][1])[1]
     kept = curve[max(round(0.8 * len(curve)), 1) - 1]
     says = (
-        f"All images together miss {number(curve[-1][1])}; without the "
-        f"{percent(1 - kept[0])} most in doubt it is {number(kept[1])}."
+        f"1 − {name} is {number(curve[-1][1])} over all images and {number(kept[1])} "
+        f"without the {percent(1 - kept[0])} most in doubt."
     )
     parts = [
         axes,

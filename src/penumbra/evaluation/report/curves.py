@@ -13,7 +13,7 @@ from penumbra.evaluation.report.charts import Chart
 from penumbra.evaluation.report.scores import ImageScore, by_group
 from penumbra.evaluation.report.words import is_number, number
 
-MOST_GROUPS = 24
+MOST_GROUPS = 16
 KINDS = ("mask", "ink", "third", "fourth")
 
 
@@ -57,13 +57,13 @@ def groups(scores: Sequence[ImageScore], name: str) -> Chart | None:
     if len(gathered) < 2 or len(gathered) == len(scores):
         return None
     shown = gathered[:MOST_GROUPS]
-    step = 24.0
+    step = 20.0
     values = [score.value for _, members in shown for score in members]
     frame = svg.Frame(
         x=(min(0.0, *values) if min(values) < 0.5 else 0.5, max(1.0, *values)),
         y=(0.0, float(len(shown))),
         height=step * len(shown) + 60,
-        left=150.0,
+        left=132.0,
     )
     floor = frame.height - frame.bottom
     parts = []
@@ -80,7 +80,7 @@ def groups(scores: Sequence[ImageScore], name: str) -> Chart | None:
         mean = fmean(score.value for score in members)
         x = frame.at(mean, 0)[0]
         title = svg.tag("title", f"{group}: mean {number(mean)} of {len(members)}")
-        bar = {"x": x - 1.5, "y": y - 8, "width": 3, "height": 16}
+        bar = {"x": x - 1.5, "y": y - 7, "width": 3, "height": 14}
         parts.append(svg.tag("rect", title, class_="mark", **bar))
     parts.append(svg.label(((frame.left + frame.width) / 2, frame.height - 6), name, "axis-name"))
     lowest, highest = (fmean(s.value for s in gathered[k][1]) for k in (0, -1))
@@ -91,22 +91,23 @@ def groups(scores: Sequence[ImageScore], name: str) -> Chart | None:
     return Chart(f"{name} by group", says, svg.drawing(frame, says, *parts), legend)
 
 
-def _short(text: str, most: int = 19) -> str:
-    return text if len(text) <= most else f"{text[: most - 9]}…{text[-8:]}"
+def _short(text: str, most: int = 16) -> str:
+    return text if len(text) <= most else f"{text[: most - 8]}…{text[-7:]}"
 
 
-def training(history: Sequence[Mapping[str, Any]], word: str, title: str) -> Chart | None:
-    """Draw every column whose name holds `word` against the epoch."""
-    names = sorted({key for row in history for key in row if word in key.lower()})[: len(KINDS)]
+def training(history: Sequence[Mapping[str, Any]], name: str) -> Chart | None:
+    """Draw every column of the history whose name holds `name` against the epoch."""
+    word = name.lower()
+    found = sorted({key for row in history for key in row if word in key.lower()})[: len(KINDS)]
     lines = {
-        name: [
-            (float(row.get("epoch", rank)), float(row[name]))
+        column: [
+            (float(row.get("epoch", rank)), float(row[column]))
             for rank, row in enumerate(history)
-            if is_number(row.get(name))
+            if is_number(row.get(column))
         ]
-        for name in names
+        for column in found
     }
-    lines = {name: line for name, line in lines.items() if line}
+    lines = {column: line for column, line in lines.items() if line}
     if not lines:
         return None
     values = [y for line in lines.values() for _, y in line]
@@ -114,17 +115,21 @@ def training(history: Sequence[Mapping[str, Any]], word: str, title: str) -> Cha
     top = 1.0 if word == "dice" else max(values) * 1.05 or 1.0
     frame = svg.Frame(x=(min(epochs), max(*epochs, min(epochs) + 1)), y=(min(0.0, *values), top))
     whole = [t for t in svg.ticks(*frame.x) if t == int(t)]
-    parts = [svg.axes(frame, x_label="epoch", y_label=word, x_ticks=whole)]
+    parts = [svg.axes(frame, x_label="epoch", y_label=name, x_ticks=whole)]
     for kind, line in zip(KINDS, lines.values(), strict=False):
         places = [frame.at(*point) for point in line]
         parts.append(svg.path(places, f"line-{kind}"))
         parts.append(svg.dot(places[-1], f"dot-{kind}", says=number(line[-1][1])))
     says = _training_words(lines, word)
     legend = tuple(
-        (f"key-{kind}", name.replace("_", " ").replace("/", " "))
-        for kind, name in zip(KINDS, lines, strict=False)
+        (f"key-{kind}", _spoken(column)) for kind, column in zip(KINDS, lines, strict=False)
     )
-    return Chart(title, says, svg.drawing(frame, says, *parts), legend)
+    return Chart(f"{name} by epoch", says, svg.drawing(frame, says, *parts), legend)
+
+
+def _spoken(column: str) -> str:
+    words = column.replace("_", " ").replace("/", " ")
+    return words.replace("dice", "Dice").replace("nll", "NLL")
 
 
 def _training_words(lines: Mapping[str, Sequence[svg.Point]], word: str) -> str:
@@ -132,8 +137,7 @@ def _training_words(lines: Mapping[str, Sequence[svg.Point]], word: str) -> str:
     choose = max if word == "dice" else min
     epoch, value = choose(lines[name], key=lambda point: point[1])
     end = "highest" if word == "dice" else "lowest"
-    spoken = name.replace("_", " ").replace("/", " ")
-    return f"The {end} {spoken} is {number(value)}, in epoch {epoch:g}."
+    return f"The {end} {_spoken(name)} is {number(value)}, in epoch {epoch:g}."
 
 
 def interval_bar(interval: Mapping[str, Any], *, better: str) -> Markup:

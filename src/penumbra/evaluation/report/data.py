@@ -52,9 +52,10 @@ class ReportData:
         overall: metric → interval, over the foreground classes together.
         per_class: class name → metric → interval.
         class_names: all class names by index, background included.
-        per_image: rows of the table: ``id``, ``group``, ``class``, then metrics by name. A row
-            may give ``mean_entropy`` (nats), from which risk against coverage is drawn.
-        reliability: rows ``{"low", "high", "confidence", "frequency", "count"}``, one for each
+        per_image: rows of the table: ``id``, ``group``, ``class`` (or ``class_name``), then
+            metrics by name. Rows whose ``scored`` is false, such as those of the background, are
+            left out. From ``mean_entropy`` (nats) risk against coverage is drawn.
+        reliability: rows ``{"low", "high", "confidence", "accuracy", "count"}``, one for each
             bin of confidence; see `ReliabilityBin`.
         doubt: rows ``{"pixels", "errors"}``: the share of pixels most in doubt and the share of
             all errors among them; see `ErrorsByDoubt`. Worked out from the pictures when empty.

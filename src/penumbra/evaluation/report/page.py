@@ -15,7 +15,7 @@ from penumbra.evaluation.report import charts, curves, tables
 from penumbra.evaluation.report.data import ReportData
 from penumbra.evaluation.report.doubt import ErrorsByDoubt
 from penumbra.evaluation.report.pictures import gallery
-from penumbra.evaluation.report.scores import image_scores
+from penumbra.evaluation.report.scores import image_scores, scored_rows
 from penumbra.evaluation.report.words import (
     count,
     is_number,
@@ -60,7 +60,7 @@ def sentence(data: ReportData, doubt: list[dict[str, float]]) -> str:
     where = (
         images
         if data.n_groups in (0, data.n_images)
-        else f"{images} of {count(data.n_groups, 'group')}"
+        else f"{images} from {count(data.n_groups, 'group')}"
     )
     dice = data.overall.get("dice", {}).get("mean")
     if not is_number(dice):
@@ -69,7 +69,7 @@ def sentence(data: ReportData, doubt: list[dict[str, float]]) -> str:
     if not doubt:
         return f"{found}."
     share = percent(charts.errors_found(doubt, 0.05))
-    return f"{found}; the 5 % of pixels most in doubt hold {share} of the errors."
+    return f"{found}; the {percent(0.05)} of pixels most in doubt hold {share} of the errors."
 
 
 def with_doubt(data: ReportData) -> tuple[ReportData, str]:
@@ -94,9 +94,9 @@ def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
         ],
         "images": [curves.sorted_scores(dice, "Dice"), curves.groups(dice, "Dice")],
         "training": [
-            curves.training(data.history, "loss", "Loss by epoch"),
-            curves.training(data.history, "dice", "Dice by epoch"),
-            curves.training(data.history, "nll", "Negative log-likelihood by epoch"),
+            curves.training(data.history, "Loss"),
+            curves.training(data.history, "Dice"),
+            curves.training(data.history, "NLL"),
         ],
     }
     return {name: [chart for chart in found if chart] for name, found in drawn.items()}
@@ -137,7 +137,7 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     script = (_TEMPLATE / "report.js").read_text(encoding="utf-8")
-    data, where = with_doubt(data)
+    data, where = with_doubt(replace(data, per_image=scored_rows(data.per_image)))
     values: dict[str, Any] = {
         "data": data,
         "sentence": sentence(data, list(map(dict, data.doubt))),

@@ -132,7 +132,10 @@ def draw(picture: ReportPicture, *, side: int, maps: bool) -> Shown:
     panels.append(_panel("doubt", "Doubt", glow, Scale("heat", ticks)))
     if maps:
         panels.append(_probability(prediction, size))
-    scores = tuple((metric(name).label, number(value)) for name, value in picture.scores.items())
+    scores = tuple(
+        (metric(name).label, number(value, digits=metric(name).digits))
+        for name, value in picture.scores.items()
+    )
     return Shown(picture.id, picture.role, scores, tuple(panels))
 
 
@@ -153,11 +156,14 @@ class Gallery:
 
 
 def _chosen(pictures: Sequence[ReportPicture]) -> tuple[list[ReportPicture], list[ReportPicture]]:
-    first = (
-        next((p for p in pictures if p.role == role), None) for role in ("best", "median", "worst")
-    )
+    large: dict[str, ReportPicture] = {}
+    for role in ("best", "median", "worst"):
+        first = next((picture for picture in pictures if picture.role == role), None)
+        if first is not None:
+            # One image can be best and worst at once; once is enough.
+            large.setdefault(first.id, first)
     worst = [picture for picture in pictures if picture.role == "worst"]
-    return [picture for picture in first if picture is not None], worst[:MOST_WORST]
+    return list(large.values()), worst[:MOST_WORST]
 
 
 def gallery(pictures: Sequence[ReportPicture]) -> Gallery:

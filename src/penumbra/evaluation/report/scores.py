@@ -29,6 +29,22 @@ class ImageScore:
     doubt: float | None = None
 
 
+def scored_rows(rows: Rows) -> list[dict[str, Any]]:
+    """Give the rows that count, without columns that are undefined in all of them.
+
+    Examples:
+        >>> row = {"id": "a", "class_name": "cell", "scored": True, "dice": 0.9, "hd95_mm": None}
+        >>> scored_rows([row, {**row, "class_name": "background", "scored": False}])
+        [{'id': 'a', 'class': 'cell', 'dice': 0.9}]
+    """
+    kept = [dict(row) for row in rows if row.get("scored", True)]
+    for row in kept:
+        row.pop("scored", None)
+    told = {key for row in kept for key, v in row.items() if is_number(v) or isinstance(v, str)}
+    renamed = {"class_name": "class"}
+    return [{renamed.get(k, k): v for k, v in row.items() if k in told} for row in kept]
+
+
 def image_scores(rows: Rows, metric: str) -> list[ImageScore]:
     """Give one score per image, worst overlap first.
 

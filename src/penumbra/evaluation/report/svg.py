@@ -56,9 +56,9 @@ class Frame:
 
     x: Point
     y: Point
-    width: float = 520.0
-    height: float = 340.0
-    left: float = 52.0
+    width: float = 420.0
+    height: float = 290.0
+    left: float = 62.0
     right: float = 16.0
     top: float = 14.0
     bottom: float = 46.0

@@ -55,35 +55,37 @@ def _ordered(names: Sequence[str]) -> list[str]:
     return known + [name for name in names if name not in METRICS]
 
 
-def _interval_cell(interval: Interval | None) -> Cell:
-    mean = (interval or {}).get("mean")
+def _interval_cell(name: str, interval: Interval | None) -> Cell:
+    mean, digits = (interval or {}).get("mean"), metric(name).digits
     key = repr(float(mean)) if is_number(mean) else ""
-    return Cell(number(mean), key, below=spread(interval))
+    return Cell(number(mean, digits=digits), key, below=spread(interval, digits=digits))
 
 
 def per_class(data: ReportData) -> Table | None:
     """Give one row per class and one for all together: mean and interval of each metric."""
     if not data.per_class and not data.overall:
         return None
-    found = [name for intervals in data.per_class.values() for name in intervals]
-    names = _ordered(list(dict.fromkeys([*found, *data.overall])))
+    every = [*data.per_class.values(), data.overall]
+    found = dict.fromkeys(
+        name for intervals in every for name in intervals if is_number(intervals[name].get("mean"))
+    )
+    names = _ordered(list(found))
     index = {name: rank for rank, name in enumerate(data.class_names)}
     rows = []
     for rank, (label, intervals) in enumerate(data.per_class.items(), start=1):
         place = index.get(label, rank)
         swatch = hex_code(class_colour(place)) if place else ""
-        cells = [_interval_cell(intervals.get(name)) for name in names]
+        cells = [_interval_cell(name, intervals.get(name)) for name in names]
         rows.append((Cell(label, label, swatch=swatch), *cells))
-    overall = [_interval_cell(data.overall.get(name)) for name in names]
+    overall = [_interval_cell(name, data.overall.get(name)) for name in names]
     foot = ((Cell("overall"), *overall),) if data.overall else ()
     columns = (Column("Class", numeric=False), *(_column(name) for name in names))
     return Table(columns, tuple(rows), len(rows), foot)
 
 
-def _value_cell(value: object) -> Cell:
-    if isinstance(value, str):
-        return Cell(value, value)
-    return Cell(number(value), repr(float(value)) if is_number(value) else "")
+def _value_cell(name: str, value: object) -> Cell:
+    key = repr(float(value)) if is_number(value) else ""
+    return Cell(number(value, digits=metric(name).digits), key)
 
 
 def per_image(rows: Sequence[Mapping[str, Any]]) -> Table | None:
@@ -103,7 +105,7 @@ def per_image(rows: Sequence[Mapping[str, Any]]) -> Table | None:
     cells = tuple(
         (
             *(Cell(str(row.get(name) or ""), str(row.get(name) or "")) for name in words + texts),
-            *(_value_cell(row.get(name)) for name in metrics),
+            *(_value_cell(name, row.get(name)) for name in metrics),
         )
         for row in kept
     )

@@ -14,19 +14,20 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is called, which way is better, and what it says."""
+    """How a metric is called, which way is better, what it says, and its decimals."""
 
     label: str
     better: str
     says: str
+    digits: int = 3
 
 
 METRICS: dict[str, Metric] = {
     "dice": Metric("Dice", "higher", "overlap: 2·TP / (2·TP + FP + FN)"),
     "iou": Metric("IoU", "higher", "overlap: TP / (TP + FP + FN)"),
     "boundary_f1": Metric("Boundary F1", "higher", "share of the boundary that agrees"),
-    "hd95": Metric("HD95 px", "lower", "95th percentile of the boundary distance, in pixels"),
-    "hd95_mm": Metric("HD95 mm", "lower", "95th percentile of the boundary distance, in mm"),
+    "hd95": Metric("HD95 px", "lower", "95th percentile of the boundary distance in pixels", 1),
+    "hd95_mm": Metric("HD95 mm", "lower", "95th percentile of the boundary distance in mm", 2),
     "precision": Metric("Precision", "higher", "share of the mask that is true"),
     "recall": Metric("Recall", "higher", "share of the truth that was found"),
     "specificity": Metric("Specificity", "higher", "share of the ground left free"),
@@ -66,52 +67,58 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
 
 
-def number(value: object) -> str:
-    """Word a number with about three digits that matter; – where there is none.
+def number(value: object, *, digits: int = 3) -> str:
+    r"""Word a number; – where there is none.
+
+    Args:
+        value: integers are written whole.
+        digits: decimals of any other number below 100; above, those that would say nothing fall
+            away.
 
     Examples:
-        >>> number(0.91234), number(12.345), number(345.6), number(12), number(float("nan"))
-        ('0.912', '12.3', '346', '12', '–')
+        >>> number(0.91234), number(12.345, digits=1), number(1234.6), number(float("nan"))
+        ('0.912', '12.3', '1\u202f235', '–')
     """
     if not is_number(value):
         return NOTHING
     if isinstance(value, (int, np.integer)):
-        return f"{value:,}".replace(",", " ")
-    size = abs(float(value))
-    digits = 3 if size < 10 else 1 if size < 100 else 0
-    return f"{float(value):.{digits}f}".replace("-", "−")
+        digits = 0
+    elif abs(value) >= 100:
+        digits = max(digits - 3, 0)
+    # A narrow space (U+202F, which does not break) parts thousands alike in every language.
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
 
 
 def percent(share: float) -> str:
-    """Word a share as a percentage.
+    r"""Word a share as a percentage.
 
     Examples:
         >>> percent(0.714), percent(0.004), percent(1.0)
-        ('71 %', '0.4 %', '100 %')
+        ('71\u202f%', '0.4\u202f%', '100\u202f%')
     """
     scaled = 100 * share
-    return f"{scaled:.1f} %" if 0 < scaled < 1 else f"{scaled:.0f} %"
+    return f"{scaled:.{1 if 0 < scaled < 1 else 0}f}\u202f%"
 
 
-def spread(interval: Mapping[str, Any] | None) -> str:
+def spread(interval: Mapping[str, Any] | None, *, digits: int = 3) -> str:
     """Word an interval; empty where it is undefined.
 
     Examples:
         >>> spread({"mean": 0.9, "low": 0.88, "high": 0.93}), spread({"mean": 0.9})
-        ('0.880 – 0.930', '')
+        ('0.880–0.930', '')
     """
     low, high = (interval or {}).get("low"), (interval or {}).get("high")
     if not (is_number(low) and is_number(high)):
         return ""
-    return f"{number(low)} – {number(high)}"
+    return f"{number(low, digits=digits)}–{number(high, digits=digits)}"
 
 
 def count(amount: int, noun: str) -> str:
     """Word an amount of things.
 
     Examples:
-        >>> count(1, "image"), count(2300, "image"), count(2, "class")
-        ('1 image', '2 300 images', '2 classes')
+        >>> count(1, "image"), count(12, "image"), count(2, "class")
+        ('1 image', '12 images', '2 classes')
     """
     ending = "" if amount == 1 else "es" if noun.endswith("s") else "s"
     return f"{number(int(amount))} {noun}{ending}"
