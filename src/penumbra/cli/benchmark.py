@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from penumbra.cli.evaluate import SplitName
+from penumbra.cli.evaluate import SplitName, figure
 from penumbra.cli.session import Finished, Json, Seed, Target, say, say_findings, track, verb
+
+if TYPE_CHECKING:
+    from penumbra.evaluation.benchmark import Comparison
+
+_SHOWN = (
+    ("dice", "Dice"),
+    ("iou", "IoU"),
+    ("boundary_f1", "boundary F1"),
+    ("hd95", "HD95 (px)"),
+    ("nll", "NLL"),
+    ("ece", "ECE"),
+)
+_MOST = 20
 
 
 @verb
@@ -51,7 +64,35 @@ def benchmark(
     document = {"source": source, "split": split.value, **comparison.to_json()}
     if out is not None:
         write_json(out / "benchmark.json", document)
-    return Finished(document, comparison.lines())
+    return Finished(document, _lines(comparison))
+
+
+def _lines(comparison: Comparison) -> list[str]:
+    """Lay the comparison out as a table of plain text, then the images under the threshold."""
+    names = [result.name for result in comparison.runs]
+    rows = [["", *names]]
+    for metric, label in _SHOWN:
+        rows.append([label, *(figure(result.overall.get(metric)) for result in comparison.runs)])
+    rows.append(["average IoU", *(f"{result.average_iou:.3f}" for result in comparison.runs)])
+    for metric, label in _SHOWN[:2]:
+        differences = [figure(result.difference.get(metric)) for result in comparison.runs]
+        rows.append([f"{label} − {names[0]}", *differences])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    for result in comparison.runs:
+        under = result.under_threshold
+        lines.append("")
+        lines.append(
+            f"{result.name}: {len(under)} of {result.n_images} images under IoU "
+            f"{comparison.threshold:g}" + (", worst first:" if under else ".")
+        )
+        lines += [f"  {image.iou:.3f}  {image.id}" for image in under[:_MOST]]
+        if len(under) > _MOST:
+            lines.append(f"  … and {len(under) - _MOST} more (--json lists all)")
+    return lines
 
 
 def _names(runs: list[Path]) -> list[str]:

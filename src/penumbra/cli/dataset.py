@@ -39,7 +39,9 @@ def make(
     from penumbra.errors import SettingsError, expected
 
     if name != "phantom":
-        raise SettingsError(expected("the data set", "phantom", repr(name), "`dataset make phantom`"))
+        raise SettingsError(
+            expected("the data set", "phantom", repr(name), "`dataset make phantom`")
+        )
     chosen = tuple(kind.strip() for kind in kinds.split(","))
     make_phantom(out, count=count, size=size, seed=seed, kinds=chosen)
     document = {"out": str(out), "count": count, "size": size, "seed": seed, "kinds": list(chosen)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,10 +100,12 @@ def evaluate(
 
 def figure(interval: Any) -> str:
     """Write a figure with its interval: 0.912 (0.897–0.925)."""
-    if interval is None or interval["mean"] is None or interval["mean"] != interval["mean"]:  # noqa: PLR0124
+    if interval is None or not _known(interval["mean"]):
         return "–"
     text = f"{interval['mean']:.3f}"
     low, high = interval.get("low"), interval.get("high")
-    if low is None or high is None or low != low or high != high:  # noqa: PLR0124
-        return text
-    return f"{text} ({low:.3f}–{high:.3f})"
+    return f"{text} ({low:.3f}–{high:.3f})" if _known(low) and _known(high) else text
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

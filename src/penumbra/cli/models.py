@@ -10,7 +10,7 @@ def models(json: Json = False) -> Finished:
     """List the architectures that `penumbra train --model` takes."""
     from penumbra.models.catalogue import ARCHITECTURES
 
-    rows = [{"name": row.name, "class": row.path, "describe": row.describe} for row in ARCHITECTURES]
-    return Finished(
-        {"models": rows}, (f"{row.name:<12} {row.describe}" for row in ARCHITECTURES)
-    )
+    rows = [
+        {"name": row.name, "class": row.path, "describe": row.describe} for row in ARCHITECTURES
+    ]
+    return Finished({"models": rows}, (f"{row.name:<12} {row.describe}" for row in ARCHITECTURES))

@@ -24,7 +24,9 @@ def predict(
     threshold: Annotated[
         float, typer.Option("--threshold", help="Least foreground probability of the mask.")
     ] = 0.5,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")
+    ] = "auto",
     device: Annotated[str, typer.Option("--device")] = "auto",
     seed: Seed = 0,
     json: Json = False,

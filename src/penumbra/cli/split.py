@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from penumbra.cli.session import Classes, Finished, Json, Seed, Target, class_names, say_findings, verb
+from penumbra.cli.session import (
+    Classes,
+    Finished,
+    Json,
+    Seed,
+    Target,
+    class_names,
+    say_findings,
+    verb,
+)
 
 
 @verb

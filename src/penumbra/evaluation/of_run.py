@@ -199,9 +199,7 @@ def evaluate_run(
     buffer = io.StringIO()
     scored.evaluation.to_frame().to_csv(buffer, index=False, lineterminator="\n")
     write_text(where / "per_image.csv", buffer.getvalue())
-    write_report(
-        where / "report.html", _report(folder, scored, predictor, seed, command, created)
-    )
+    write_report(where / "report.html", _report(folder, scored, predictor, seed, command, created))
     # Last: a metrics.json says that the evaluation is whole.
     write_json(where / "metrics.json", scored.document)
     return scored
@@ -244,7 +242,7 @@ def _report(
             "low": row.low,
             "high": row.high,
             "confidence": row.confidence,
-            "frequency": row.accuracy,
+            "accuracy": row.accuracy,
             "count": row.count,
         }
         for row in evaluation.reliability

@@ -1,0 +1,1 @@
+"""From images to predictions: preprocessing, tiling, back ends, probabilities and doubt."""

@@ -59,7 +59,9 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["fp3
             return "bf16"
         return "fp16" if device.type == "cuda" else "fp32"
     if precision == "fp16" and device.type == "cpu":
-        raise SettingsError(expected("`precision`", "'fp32' or 'bf16' on a CPU", "'fp16'", "'auto'"))
+        raise SettingsError(
+            expected("`precision`", "'fp32' or 'bf16' on a CPU", "'fp16'", "'auto'")
+        )
     return precision
 
 
@@ -87,15 +89,22 @@ class Engine:
         module: the network, in evaluation mode.
         device: where it lies.
         precision: what it computes in; its answer is float32 all the same.
+        group: images per call of the network.
     """
 
     module: nn.Module
     device: torch.device
     precision: Literal["fp32", "bf16", "fp16"]
+    group: int = 1
 
     @classmethod
     def of(
-        cls, module: nn.Module, *, device: str = "auto", precision: Precision = "auto"
+        cls,
+        module: nn.Module,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch_size: int = 4,
     ) -> Engine:
         """Prepare a copy of `module`; the module itself stays as it is."""
         where = choose_device(device)
@@ -104,11 +113,25 @@ class Engine:
         _fuse_norms(ready)
         ready = ready.to(device=where, dtype=_DTYPES[what])
         ready = ready.to(memory_format=torch.channels_last)
-        return cls(ready, where, what)
+        return cls(ready, where, what, group=1 if where.type == "cpu" else batch_size)
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """Compute logits (N, K, H, W) float32 on the CPU for images (N, C, H, W) float32.
+
+        The kernels that a library chooses, and so the last bits, depend on the size of the batch.
+        Every call to the network therefore has one fixed size: on a CPU a single image, which
+        costs no speed there; elsewhere `batch_size` images, the last group filled up by zeros.
+        """
+        parts = [self._forward(part) for part in batch.split(self.group)]
+        return torch.cat(parts)
 
     @torch.inference_mode()
-    def logits(self, batch: Tensor) -> Tensor:
-        """Compute logits (N, K, H, W) float32 on the CPU for images (N, C, H, W) float32."""
-        x = batch.to(self.device, _DTYPES[self.precision])
+    def _forward(self, part: Tensor) -> Tensor:
+        count = part.shape[0]
+        if count < self.group:
+            filling = torch.zeros(self.group - count, *part.shape[1:], dtype=part.dtype)
+            part = torch.cat([part, filling])
+        x = part.to(self.device, _DTYPES[self.precision])
         x = x.contiguous(memory_format=torch.channels_last)
-        return self.module(x).float().cpu()  # type: ignore[no-any-return]
+        logits: Tensor = self.module(x)[:count].float().cpu()
+        return logits

@@ -53,7 +53,7 @@ class Predictor:
         class_names: one name per class, background first.
         threshold: least foreground probability of the mask where there are two classes.
         overlap: least share of a tile that its neighbour repeats.
-        batch_size: tiles per forward pass.
+        batch_size: tiles per forward pass on a GPU; a CPU takes them one by one.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``.
 
@@ -82,7 +82,7 @@ class Predictor:
         self.threshold = threshold
         self.overlap = overlap
         self.batch_size = batch_size
-        self.engine = Engine.of(model, device=device, precision=precision)
+        self.engine = Engine.of(model, device=device, precision=precision, batch_size=batch_size)
 
     @classmethod
     def load(cls, run: Path | str, **options: Any) -> Predictor:
@@ -107,9 +107,7 @@ class Predictor:
             ) from error
         return cls(model, preprocess=preprocess, class_names=class_names, **options)
 
-    def __call__(
-        self, images: Sequence[NDArray[np.generic]], *, seed: int = 0
-    ) -> list[Prediction]:
+    def __call__(self, images: Sequence[NDArray[np.generic]], *, seed: int = 0) -> list[Prediction]:
         """Segment images.
 
         Args:
@@ -150,7 +148,9 @@ class Predictor:
             # The network learned on squares; a bare rectangle would meet its padding elsewhere.
             pixels = np.asarray(pad_square(pixels, self.preprocess.size, 0.0), dtype=np.float32)
         size = (pixels.shape[1], pixels.shape[2])
-        return _Job(working, pixels, plan_tiles(size, tile=self.preprocess.size, overlap=self.overlap))
+        return _Job(
+            working, pixels, plan_tiles(size, tile=self.preprocess.size, overlap=self.overlap)
+        )
 
     def _run(self, tiles: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Run tiles through the network, those of one shape together, order kept."""

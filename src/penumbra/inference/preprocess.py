@@ -83,7 +83,9 @@ def with_channels(image: NDArray[np.generic], channels: int) -> NDArray[np.gener
     return grey.astype(image.dtype)[..., None]
 
 
-def resize_longest(image: NDArray[np.generic], size: int, *, nearest: bool = False) -> NDArray[np.generic]:
+def resize_longest(
+    image: NDArray[np.generic], size: int, *, nearest: bool = False
+) -> NDArray[np.generic]:
     """Scale (H, W) or (H, W, C) so that the longest side is `size`, aspect ratio kept.
 
     Areas are averaged when shrinking and interpolated bilinearly when enlarging; `nearest` is

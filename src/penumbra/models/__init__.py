@@ -1,0 +1,1 @@
+"""Networks, the one list of them, and how they are stored."""

@@ -98,5 +98,7 @@ def architecture_of(model: StoredModel) -> str:
         if architecture.path == path:
             return architecture.name
     raise ModelError(
-        expected("the network", "of the catalogue", path, "`penumbra.models.wrap.Wrapped` around it")
+        expected(
+            "the network", "of the catalogue", path, "`penumbra.models.wrap.Wrapped` around it"
+        )
     )

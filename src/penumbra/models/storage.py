@@ -92,7 +92,9 @@ class StoredModel(
         return model
 
 
-def save_model(folder: Path, model: StoredModel, *, details: Mapping[str, Any] | None = None) -> None:
+def save_model(
+    folder: Path, model: StoredModel, *, details: Mapping[str, Any] | None = None
+) -> None:
     """Write `model.safetensors` and `model.json` into `folder`, each atomically.
 
     Args:

@@ -42,7 +42,9 @@ def import_module_class(target: str) -> type[nn.Module]:
         ) from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ModelError(
-            expected(f"{target!r}", "a subclass of torch.nn.Module", type(found).__name__, "a class")
+            expected(
+                f"{target!r}", "a subclass of torch.nn.Module", type(found).__name__, "a class"
+            )
         )
     return found
 

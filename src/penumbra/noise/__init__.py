@@ -1,0 +1,1 @@
+"""Noise for features: draws, gates, the injector."""

@@ -65,7 +65,9 @@ class NeuralNoiseInjector(nn.Module):
         unknown = [pattern for pattern in noise_patterns if pattern not in PATTERNS]
         if unknown or not noise_patterns:
             raise SettingsError(
-                expected("`noise_patterns`", f"some of {PATTERNS}", list(noise_patterns), "'gaussian'")
+                expected(
+                    "`noise_patterns`", f"some of {PATTERNS}", list(noise_patterns), "'gaussian'"
+                )
             )
         self.noise_scale = noise_scale
         self.noise_decay = noise_decay
@@ -153,6 +155,8 @@ class NeuralNoiseInjector(nn.Module):
     def _draw(self, keys: Tensor, h: Tensor) -> Tensor:
         if self.pattern not in AVAILABLE_PATTERNS:
             raise SettingsError(
-                expected("`pattern`", f"one of {AVAILABLE_PATTERNS}", repr(self.pattern), "'gaussian'")
+                expected(
+                    "`pattern`", f"one of {AVAILABLE_PATTERNS}", repr(self.pattern), "'gaussian'"
+                )
             )
         return normal(keys.to(h.device), tuple(h.shape[1:]))

@@ -55,7 +55,9 @@ class WorkingSet:
         sample = self.source[index]
         if sample.mask is None:
             raise SourceError(
-                expected(f"sample {sample.id!r}", "with a mask", "none", "removing it or labelling it")
+                expected(
+                    f"sample {sample.id!r}", "with a mask", "none", "removing it or labelling it"
+                )
             )
         working = WorkingSample(
             sample.id,

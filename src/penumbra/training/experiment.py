@@ -244,4 +244,6 @@ def _first_problem(error: ValidationError, origin: str, model: type[BaseModel]) 
             f"{near[0]!r}" if near else f"one of {', '.join(known)}",
         )
     wanted = problem["msg"][:1].lower() + problem["msg"][1:]
-    return expected(f"{key} in {origin}", f"valid ({wanted})", repr(problem["input"]), "its default")
+    return expected(
+        f"{key} in {origin}", f"valid ({wanted})", repr(problem["input"]), "its default"
+    )

@@ -79,7 +79,9 @@ class Keeper(pl.Callback):
         last = trainer.should_stop or epoch + 1 >= (trainer.max_epochs or 0)
         validation = self._validate(epoch, pl_module.network, last=last)
         score = None if validation is None else validation.dice
-        if self.validate is None or (score is not None and (self.best is None or score > self.best)):
+        if self.validate is None or (
+            score is not None and (self.best is None or score > self.best)
+        ):
             self.best, self.best_epoch = score, epoch
             self.save_best(pl_module.network)
         if self.patience and epoch - self.best_epoch >= self.patience:

@@ -280,5 +280,3 @@ def _quiet() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-

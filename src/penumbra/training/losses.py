@@ -113,5 +113,7 @@ def make_loss(name: Loss, *, has_background: bool = True, n_logits: int = 1) -> 
         return _region(TverskyLoss(include_background=include, alpha=0.3, beta=0.7, batch=True))
     if name == "generalized_dice":
         return _region(GeneralizedDiceLoss(include_background=include, batch=True))
-    pixel = {"dice_ce": cross_entropy, "dice_focal": focal, "boundary": boundary_cross_entropy}[name]
+    pixel = {"dice_ce": cross_entropy, "dice_focal": focal, "boundary": boundary_cross_entropy}[
+        name
+    ]
     return lambda logits, mask: dice(logits, mask) + pixel(logits, mask)

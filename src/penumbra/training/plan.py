@@ -88,9 +88,7 @@ def open_split_source(
     strategy = split.strategy
     if strategy == "auto":
         strategy = layout_named(source.layout).strategy
-    assignment = split_source(
-        source, seed=split.seed, fractions=split.fractions, strategy=strategy
-    )
+    assignment = split_source(source, seed=split.seed, fractions=split.fractions, strategy=strategy)
     return source, assignment
 
 
@@ -138,7 +136,9 @@ def make_plan(experiment: Experiment) -> TrainingPlan:
 
 def _say_split(assignment: Assignment) -> str:
     counts = {split: len(assignment.ids(split)) for split in ("train", "val", "test")}
-    return f"{counts['train']} samples to train, {counts['val']} to validate, {counts['test']} to test"
+    return (
+        f"{counts['train']} samples to train, {counts['val']} to validate, {counts['test']} to test"
+    )
 
 
 def _first_images(train: Source) -> list[NDArray[np.generic]]:
@@ -163,7 +163,9 @@ def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, 
             longest = float(np.median([max(i.shape[:2]) for i in images])) if images else 0.0
             fit = "resize" if longest > _TOO_LARGE * settings.size else "crop"
             how = "scaled whole to" if fit == "resize" else "cropped to"
-            decisions.append(f"images are {how} {settings.size} pixels (longest side {longest:.0f})")
+            decisions.append(
+                f"images are {how} {settings.size} pixels (longest side {longest:.0f})"
+            )
         if channels == "auto":
             channels = 3 if any(map(_has_colour, images)) else 1
             decisions.append("images are in colour" if channels == 3 else "images are grey")
@@ -177,5 +179,3 @@ def _has_colour(image: NDArray[np.generic]) -> bool:
     spread = image.max(axis=2).astype(np.float32) - image.min(axis=2).astype(np.float32)
     # JPEG leaves a trace of colour in grey photographs.
     return bool(spread.mean() > 0.01 * max(1.0, float(image.max())))
-
-

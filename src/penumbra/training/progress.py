@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -49,7 +50,7 @@ class TrainingBar(pl.Callback):
             return
         loss = float(outputs["loss"].detach())
         # A running mean over about the last 40 batches; the first value starts it.
-        self._loss = loss if self._loss != self._loss else 0.9 * self._loss + 0.1 * loss  # noqa: PLR0124
+        self._loss = loss if math.isnan(self._loss) else 0.9 * self._loss + 0.1 * loss
         best = "" if self.keeper.best is None else f" · best validation Dice {self.keeper.best:.3f}"
         text = f"epoch {trainer.current_epoch + 1} · loss {self._loss:.3f}{best}"
         done = self.budget.progress(trainer.global_step)

@@ -24,7 +24,8 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
+        # One group per channel is the same sum, and does not refuse a bottleneck of one pixel.
+        return nn.GroupNorm(channels, channels)
     if norm == "group":
         groups = next(g for g in range(min(8, channels), 0, -1) if channels % g == 0)
         return nn.GroupNorm(groups, channels)

@@ -1,0 +1,143 @@
+"""One inherited tester for every architecture; a new model's test is a subclass."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from penumbra.errors import ModelError
+from penumbra.models.catalogue import ARCHITECTURES, architecture_of, build_model
+from penumbra.models.storage import load_model, save_model
+from penumbra.models.unet.unet import UNet
+
+
+class ModelTester:
+    """What every architecture must do."""
+
+    name: ClassVar[str]
+    arguments: ClassVar[dict[str, Any]] = {}
+
+    def build(self, *, n_channels: int = 1, n_classes: int = 1) -> torch.nn.Module:
+        torch.manual_seed(0)
+        return build_model(
+            self.name, n_channels=n_channels, n_classes=n_classes, **self.arguments
+        ).eval()
+
+    @pytest.mark.parametrize("size", [(32, 32), (33, 47), (1, 1), (5, 64), (100, 17)])
+    def test_any_size_keeps_its_size(self, size):
+        x = torch.rand(2, 1, *size)
+        assert self.build()(x).shape == (2, 1, *size)
+
+    @pytest.mark.parametrize(("channels", "classes"), [(1, 1), (3, 1), (1, 2), (3, 5)])
+    def test_channels_and_classes(self, channels, classes):
+        model = self.build(n_channels=channels, n_classes=classes)
+        assert model(torch.rand(1, channels, 32, 32)).shape == (1, classes, 32, 32)
+
+    def test_every_weight_learns(self):
+        model = self.build().train()
+        model(torch.rand(2, 1, 32, 32)).square().mean().backward()
+        silent = [
+            name
+            for name, weight in model.named_parameters()
+            if weight.grad is None or not torch.isfinite(weight.grad).all()
+        ]
+        assert silent == []
+
+    def test_an_image_does_not_change_with_its_batch(self):
+        model, x = self.build(), torch.rand(4, 1, 32, 32)
+        # Equal bits are the predictor's promise (tests/inference); libraries choose by batch size.
+        assert torch.allclose(torch.cat([model(x[:3]), model(x[3:])]), model(x), atol=1e-5)
+
+    def test_save_and_load_give_the_same_bits(self, tmp_path: Path):
+        model, x = self.build(), torch.rand(1, 1, 40, 24)
+        save_model(tmp_path, model)
+        loaded, document = load_model(tmp_path)
+        assert document["architecture"] == self.name
+        assert torch.equal(loaded(x), model(x))
+
+    def test_from_pretrained(self, tmp_path: Path):
+        model, x = self.build(), torch.rand(1, 1, 32, 32)
+        model.save_pretrained(tmp_path)
+        assert torch.equal(type(model).from_pretrained(tmp_path)(x), model(x))
+
+    def test_export(self):
+        model, x = self.build(), torch.rand(1, 1, 32, 32)
+        exported = torch.export.export(model, (x,)).module()
+        assert torch.allclose(exported(x), model(x), atol=1e-5)
+
+
+class TestUNet(ModelTester):
+    name = "unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 4, "depth": 3}
+
+
+class TestGroupNormUNet(ModelTester):
+    name = "unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 6, "depth": 2, "norm": "group"}
+
+
+class TestInstanceNormUNet(ModelTester):
+    name = "unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 4, "depth": 2, "norm": "instance"}
+
+
+class TestNoiseAwareUNet(ModelTester):
+    name = "noise-unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 4, "depth": 2}
+
+
+class TestWrapped(ModelTester):
+    name = "wrap"
+
+    def build(self, *, n_channels: int = 1, n_classes: int = 1) -> torch.nn.Module:
+        torch.manual_seed(0)
+        keywords = {
+            "spatial_dims": 2,
+            "in_channels": n_channels,
+            "out_channels": n_classes,
+            "channels": (4, 8),
+            "strides": (2,),
+        }
+        return build_model(
+            "wrap",
+            n_channels=n_channels,
+            n_classes=n_classes,
+            target="monai.networks.nets.UNet",
+            keywords=keywords,
+            multiple=16,
+        ).eval()
+
+
+def test_the_classic_widths_are_the_default():
+    model = UNet(3, 2)
+    assert model.channels == (64, 128, 256, 512, 1024)
+    # The classic network has 31.04 M weights with biases; ours has norms instead of biases.
+    assert 31.0e6 < sum(p.numel() for p in model.parameters()) < 31.1e6
+
+
+def test_every_architecture_is_tested():
+    tested = {tester.name for tester in ModelTester.__subclasses__()}
+    assert tested == {row.name for row in ARCHITECTURES}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"width": 0}, {"depth": 0}, {"depth": 9}, {"norm": "layer"}, {"dropout": 1.0}, {"wdth": 3}],
+)
+def test_wrong_arguments_are_refused(arguments):
+    with pytest.raises(ModelError, match=r"Expected .* Try "):
+        build_model("unet", n_channels=1, n_classes=1, **arguments)
+
+
+def test_an_unknown_model_lists_the_known():
+    with pytest.raises(ModelError, match="unet, noise-unet, wrap"):
+        build_model("unett", n_channels=1, n_classes=1)
+
+
+def test_a_network_of_elsewhere_has_no_name():
+    class Mine(UNet):
+        pass
+
+    with pytest.raises(ModelError, match="Wrapped"):
+        architecture_of(Mine(1, 1, width=2))
