@@ -194,6 +194,17 @@ def test_embedded_pictures_are_small_and_keep_their_shape(page):
             assert [str(side) for side in opened.size] == [image["width"], image["height"]]
 
 
+def test_pictures_full_of_noise_are_embedded_too(page):
+    noise = np.random.default_rng(0).integers(0, 255, (640, 640, 3)).astype(np.uint8)
+    truth = noise[..., 0] % 2
+    probabilities = np.stack([1.0 - truth, truth]).astype(np.float32)
+    shown = ReportPicture("a", "worst", {}, noise, truth, Prediction(probabilities, truth, {}))
+    (first, *_) = pictures.gallery([shown]).large[0].panels
+    with Image.open(io.BytesIO(base64.b64decode(first.uri.split(",")[1]))) as opened:
+        difference = np.asarray(opened, dtype=np.float32) - noise
+    assert np.abs(difference).mean() < 12
+
+
 def test_ids_and_names_are_shown_and_never_run(page):
     ids = [f"{NASTY}{k}" for k in range(6)]
     finding = Finding(NASTY, "error", (NASTY,), NASTY)

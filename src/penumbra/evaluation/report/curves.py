@@ -19,24 +19,24 @@ KINDS = ("mask", "ink", "third", "fourth")
 
 def sorted_scores(scores: Sequence[ImageScore], name: str) -> Chart | None:
     """Draw the score of every image from the lowest to the highest."""
-    if not scores:
+    if len(scores) < 2:
         return None
     values = [score.value for score in scores]
     low = min(0.0, *values) if min(values) < 0.5 else 0.5
-    frame = svg.Frame(x=(0.0, float(max(len(values) - 1, 1))), y=(low, max(1.0, *values)))
+    frame = svg.Frame(x=(1.0, float(len(values))), y=(low, max(1.0, *values)))
     middle = median(values)
     axes = svg.axes(
         frame,
         x_label="images, from the lowest to the highest",
         y_label=name,
-        x_ticks=[t for t in svg.ticks(1, max(len(values), 2)) if t == int(t)],
+        x_ticks=[t for t in svg.ticks(1, len(values)) if t == int(t)],
         x_words=svg.plain,
     )
-    places = [frame.at(float(rank), value) for rank, value in enumerate(values)]
-    height = frame.at(0, middle)[1]
+    places = [frame.at(float(rank), value) for rank, value in enumerate(values, start=1)]
+    height = frame.at(1, middle)[1]
     parts = [
         axes,
-        svg.area(places, frame.at(0, low)[1], "fill-mask"),
+        svg.area(places, frame.at(1, low)[1], "fill-mask"),
         svg.path(places, "line-mask"),
         svg.path([(frame.left, height), (frame.width - frame.right, height)], "ideal"),
         svg.label((frame.left + 6, height - 7), f"median {number(middle)}", "note", anchor="start"),

@@ -81,7 +81,9 @@ def with_doubt(data: ReportData) -> tuple[ReportData, str]:
         if picture.truth is not None and picture.id not in seen:
             counts = counts.update(picture.prediction, picture.truth)
             seen.add(picture.id)
-    return replace(data, doubt=counts.rows()), f" (counted in the {len(seen)} images shown here)"
+    return replace(
+        data, doubt=counts.rows()
+    ), f" (counted in {count(len(seen), 'image')} shown here)"
 
 
 def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:

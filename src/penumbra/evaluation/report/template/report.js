@@ -63,7 +63,7 @@
     });
   };
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "h" || event.key === "H") strip();
     if (viewer.open && event.key === "ArrowRight") { restore(); show(current + 1); }
     if (viewer.open && event.key === "ArrowLeft") { restore(); show(current - 1); }
