@@ -58,16 +58,15 @@ def open_for_run(
     Raises:
         SourceError: the source cannot be opened, has other classes, or has no such split.
     """
-    document = run.model_json()
+    names = tuple(run.model_json()["class_names"])
     if is_manifest(text):
-        source, assignment = read_manifest(Path(text))
+        source, assignment = read_manifest(Path(text), class_names=names)
         chosen = source if split == "all" else select(source, assignment, split)
     else:
         wish = target or (run.experiment().target if run.exists else None)
         source = open_source(text, target=wish)
         require_masks(source)
         chosen = source if split == "all" else _split_of_run(run, source, split)
-    names = tuple(document["class_names"])
     if source.n_classes != len(names):
         raise SourceError(
             expected(

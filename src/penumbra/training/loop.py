@@ -99,7 +99,9 @@ def train(
                      "--resume to go on with that run, or another --out")
         )  # fmt: skip
     plan = make_plan(experiment)
-    with _quiet():
+    # Whatever a library draws from the global state in here, the caller's stays as it was.
+    forked = torch.random.fork_rng(devices=[])
+    with _quiet(), _threads(experiment.training.threads), forked:
         return _Training(plan, run, resume=resume, console=console).go()
 
 
@@ -260,6 +262,17 @@ class _Training:
             "has_background": source.has_background,
         }
         save_model(self.run.folder, network, details=details)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Bound torch's CPU threads for a while; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
