@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
-SMALLER = {"--count": "12", "--size": "64", "--max-minutes": "0.1"}
+SMALLER = {"--count": "18", "--size": "64", "--max-minutes": "0.1"}
 SMALLER_TRAINING = (
     "--set model.arguments.width=8 --set image.size=64 --set training.samples_per_epoch=16 "
     "--set training.epochs=2"
@@ -89,7 +89,7 @@ def test_the_blocks_run_in_order(tmp_path):
                 run_penumbra(line, tmp_path)
     # What the text under the commands promises.
     assert (tmp_path / "results/first/report.html").stat().st_size > 10_000
-    assert len(list((tmp_path / "predictions").glob("*_mask.png"))) == 12
+    assert len(list((tmp_path / "predictions").glob("*_mask.png"))) == 18
 
 
 def test_every_command_is_one_that_is_run_or_parsed():
