@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -38,7 +38,7 @@ def conditions() -> dict[str, Any]:
         "machine": machine(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
     }
 
 

@@ -97,8 +97,9 @@ def run_seed(case: Case, source: str, seed: int, threads: int, folder: Path) -> 
 def _row(scored: RunEvaluation) -> dict[str, Any]:
     evaluation = scored.evaluation
     per_image: dict[str, list[dict[str, Any]]] = {"overall": []}
-    for image in evaluation.images:
-        per_image["overall"].append({"group": image.group, "id": image.id, "dice": image.dice})
+    per_image["overall"] += [
+        {"group": image.group, "id": image.id, "dice": image.dice} for image in evaluation.images
+    ]
     for line in evaluation.per_image:
         entry = {"group": line.group, "id": line.id, "dice": line.dice}
         per_image.setdefault(line.class_name, []).append(entry)
@@ -133,11 +134,13 @@ def _over_groups(pairs: list[tuple[str, float]]) -> tuple[float, float, float]:
 
 def _gain(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     """Compute the paired gain in Dice over the mean mask, with its interval over groups."""
-    pairs = []
-    for row in rows:
-        for entry in row["per_image"]["overall"]:
-            pairs.append((entry["group"], entry["dice"] - row["mean_mask"][entry["id"]]))
-    return _over_groups(pairs)
+    return _over_groups(
+        [
+            (entry["group"], entry["dice"] - row["mean_mask"][entry["id"]])
+            for row in rows
+            for entry in row["per_image"]["overall"]
+        ]
+    )
 
 
 def table(marker: str) -> str:

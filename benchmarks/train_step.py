@@ -134,7 +134,9 @@ def measure(*, widths: list[int], size: int, rounds: int, product: int) -> dict[
     }
 
 
-def _row(what: str, width: int, images: int, work: float, plain: float, ours: float) -> dict[str, Any]:
+def _row(
+    what: str, width: int, images: int, work: float, plain: float, ours: float
+) -> dict[str, Any]:
     return {
         "what": what,
         "width": width,

@@ -71,7 +71,7 @@ def write_bytes(target: Path, data: bytes) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` to `target` atomically, as UTF-8 with `\\n` line ends."""
+    """Write `text` to `target` atomically, as UTF-8 with Unix line ends."""
     write_bytes(target, text.encode("utf-8"))
 
 
@@ -85,19 +85,15 @@ def json_ready(value: Any) -> Any:
         >>> json_ready({"a": (1, float("nan"))})
         {'a': [1, None]}
     """
-    if hasattr(value, "to_json"):
-        return json_ready(value.to_json())
-    if isinstance(value, dict):
-        return {str(key): json_ready(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [json_ready(item) for item in value]
-    if hasattr(value, "tolist"):
-        return json_ready(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int, bool)):
-        return value
-    return str(value)
+    plain = value.to_json() if hasattr(value, "to_json") else value
+    plain = plain.tolist() if hasattr(plain, "tolist") else plain
+    if isinstance(plain, dict):
+        return {str(key): json_ready(item) for key, item in plain.items()}
+    if isinstance(plain, (list, tuple, set, frozenset)):
+        return [json_ready(item) for item in plain]
+    if isinstance(plain, float):
+        return plain if math.isfinite(plain) else None
+    return plain if plain is None or isinstance(plain, (str, int, bool)) else str(plain)
 
 
 def write_json(target: Path, document: Any) -> None:

@@ -5,7 +5,15 @@ import torch
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.experiment import AugmentationSettings
 
-STILL = {"rotation": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0, "gamma": 1, "noise": 0}
+STILL = {
+    "rotation": 0,
+    "scale": 0,
+    "shift": 0,
+    "brightness": 0,
+    "contrast": 0,
+    "gamma": 1,
+    "noise": 0,
+}
 
 
 def draw(seed=0):
@@ -57,7 +65,9 @@ def test_general_geometry_moves_image_and_mask_alike():
 
 def test_masks_keep_their_classes():
     masks = torch.tensor([0, 3, 255], dtype=torch.uint8)[torch.randint(0, 3, (4, 32, 32))]
-    _, moved = Augmentation(AugmentationSettings(), "dihedral")(torch.rand(4, 1, 32, 32), masks, draw())
+    _, moved = Augmentation(AugmentationSettings(), "dihedral")(
+        torch.rand(4, 1, 32, 32), masks, draw()
+    )
     assert moved.dtype == torch.uint8
     assert set(moved.unique().tolist()) <= {0, 3, 255}
 

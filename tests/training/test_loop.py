@@ -36,7 +36,13 @@ def test_a_run_folder_holds_what_the_design_says(tiny, tmp_path):
     assert not torch.are_deterministic_algorithms_enabled()
     run = Run(tmp_path / "run")
     names = {path.name for path in run.folder.iterdir()}
-    assert {"experiment.yaml", "model.safetensors", "model.json", "manifest.csv", "run.json"} <= names
+    assert {
+        "experiment.yaml",
+        "model.safetensors",
+        "model.json",
+        "manifest.csv",
+        "run.json",
+    } <= names
     assert {"history.jsonl", "tensorboard", "checkpoints"} <= names
     assert [row["epoch"] for row in run.history()] == [0, 1]
     assert all(np.isfinite(row["loss"]) for row in run.history())
@@ -103,7 +109,10 @@ def test_killed_at_any_time_and_resumed_gives_the_same_bits(tiny, tmp_path):
     for attempt, epochs in enumerate((1, 3)):
         extra = ["--resume"] if attempt else ["--experiment", str(path)]
         process = subprocess.Popen(
-            [*command, *extra], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *extra],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         if _wait_for_epochs(out, epochs, process):
             process.send_signal(signal.SIGKILL)
@@ -120,9 +129,9 @@ def _wait_for_epochs(out, epochs, process):
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         history = out / "history.jsonl"
-        if (out / "checkpoints" / "last.ckpt").is_file() and history.is_file():
-            if len(history.read_text(encoding="utf-8").splitlines()) >= epochs:
-                return process.poll() is None
+        begun = (out / "checkpoints" / "last.ckpt").is_file() and history.is_file()
+        if begun and len(history.read_text(encoding="utf-8").splitlines()) >= epochs:
+            return process.poll() is None
         if process.poll() is not None:
             return False
     return False
@@ -131,7 +140,14 @@ def _wait_for_epochs(out, epochs, process):
 def test_the_clock_bounds_a_run(tiny, tmp_path):
     bounded = Experiment.parse(
         tiny.model_dump(mode="json")
-        | {"training": {"max_minutes": 0.05, "samples_per_epoch": 16, "batch_size": 4, "threads": 1}}
+        | {
+            "training": {
+                "max_minutes": 0.05,
+                "samples_per_epoch": 16,
+                "batch_size": 4,
+                "threads": 1,
+            }
+        }
     )
     trained = train(bounded, tmp_path / "run")
     assert trained.seconds < 6

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from penumbra.cli.session import Finished, Json, Seed, verb
+
+if TYPE_CHECKING:
+    from penumbra.data.phantom import PhantomKind
 
 app = typer.Typer(no_args_is_help=True, help="Make data sets.")
 
@@ -42,7 +45,7 @@ def make(
         raise SettingsError(
             expected("the data set", "phantom", repr(name), "`dataset make phantom`")
         )
-    chosen = tuple(kind.strip() for kind in kinds.split(","))
+    chosen = cast("tuple[PhantomKind, ...]", tuple(kind.strip() for kind in kinds.split(",")))
     make_phantom(out, count=count, size=size, seed=seed, kinds=chosen)
     document = {"out": str(out), "count": count, "size": size, "seed": seed, "kinds": list(chosen)}
     return Finished(

@@ -96,7 +96,11 @@ def _one(
 
     image = read_image(file)
     prediction = predictor([image], seed=seed)[0]
-    facts = {"image": str(file), "run": str(run), "precision": predictor.engine.precision}
+    facts: dict[str, Any] = {
+        "image": str(file),
+        "run": str(run),
+        "precision": predictor.engine.precision,
+    }
     facts |= {"threshold": predictor.threshold, "platform": sys.platform}
     written = write_prediction(out, stem, image, prediction, extra=facts)
     return {

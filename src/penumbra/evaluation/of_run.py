@@ -19,6 +19,7 @@ from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.report import ErrorsByDoubt, ReportData, ReportPicture, write_report
+from penumbra.evaluation.report.choose import images_to_show
 from penumbra.inference.predictor import Predictor
 from penumbra.storage import write_json, write_text
 from penumbra.training.run import Run, versions
@@ -90,7 +91,7 @@ def _split_of_run(run: Run, source: Source, split: str) -> Source:
                      "--split all, or a manifest.csv as SOURCE")
         )  # fmt: skip
     _, assignment = read_manifest(run.manifest)
-    ids = set(assignment.ids(split))  # type: ignore[arg-type]
+    ids = set(assignment.ids(split))
     known = set(assignment.splits)
     if not any(record.id in known for record in source.records):
         raise SourceError(
@@ -206,16 +207,12 @@ def evaluate_run(
 
 def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPicture, ...]:
     """Predict again the few images that are shown, so that not all of them had to be kept."""
-    ordered = scored.evaluation.sorted_by("dice")
     places = {record.id: index for index, record in enumerate(scored.source.records)}
-    chosen: list[tuple[Literal["best", "median", "worst"], Any]] = [
-        ("best", ordered[-1]), ("median", ordered[len(ordered) // 2])
-    ]  # fmt: skip
-    chosen += [("worst", image) for image in ordered[:_WORST]]
     pictures: list[ReportPicture] = []
-    for role, image in chosen:
+    for image, role in images_to_show(scored.evaluation, worst=_WORST):
         sample = scored.source[places[image.id]]
         scores = {"dice": image.dice, "iou": image.iou, "boundary_f1": image.boundary_f1}
+        scores["hd95"] = image.hd95
         prediction = predictor([sample.image])[0]
         pictures.append(
             ReportPicture(image.id, role, scores, sample.image, sample.mask, prediction)
@@ -236,6 +233,10 @@ def _report(
     if run.exists:
         experiment = run.experiment()
         seeds |= {"training": experiment.training.seed, "split": experiment.split.seed}
+    rows = [
+        {str(key): value for key, value in row.items()}
+        for row in evaluation.to_frame().to_dict("records")
+    ]
     reliability = [
         {
             "low": row.low,
@@ -257,7 +258,7 @@ def _report(
         overall=evaluation.overall,
         per_class=evaluation.per_class,
         class_names=evaluation.class_names,
-        per_image=evaluation.to_frame().to_dict("records"),
+        per_image=rows,
         reliability=reliability,
         doubt=scored.doubt.rows(),
         history=run.history(),

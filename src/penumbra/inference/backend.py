@@ -81,6 +81,12 @@ def _fuse_norms(module: nn.Module) -> None:
                 parent[index + 1] = nn.Identity()
 
 
+def in_channels_last(module: nn.Module) -> nn.Module:
+    """Lay a network's weights out channels last, which CPUs and GPUs convolve faster."""
+    laid_out: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid_out
+
+
 @dataclass(frozen=True)
 class Engine:
     """A network ready to run: on its device, in its precision, channels last.
@@ -112,7 +118,7 @@ class Engine:
         ready = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         _fuse_norms(ready)
         ready = ready.to(device=where, dtype=_DTYPES[what])
-        ready = ready.to(memory_format=torch.channels_last)
+        ready = in_channels_last(ready)
         return cls(ready, where, what, group=1 if where.type == "cpu" else batch_size)
 
     def logits(self, batch: Tensor) -> Tensor:
@@ -122,7 +128,7 @@ class Engine:
         Every call to the network therefore has one fixed size: on a CPU a single image, which
         costs no speed there; elsewhere `batch_size` images, the last group filled up by zeros.
         """
-        parts = [self._forward(part) for part in batch.split(self.group)]
+        parts = [self._forward(part) for part in torch.split(batch, self.group)]
         return torch.cat(parts)
 
     @torch.inference_mode()

@@ -58,4 +58,5 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     p = np.asarray(probabilities, dtype=np.float32)
     safe = np.where(p > 0, p, 1.0)
-    return np.maximum(-(p * np.log(safe)).sum(axis=0, dtype=np.float32), 0.0).astype(np.float32)
+    summed = -(p * np.log(safe)).sum(axis=0, dtype=np.float32)
+    return np.asarray(np.maximum(summed, 0.0), dtype=np.float32)

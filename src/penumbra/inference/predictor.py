@@ -192,5 +192,5 @@ class Predictor:
 
     def _mask(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
         if probabilities.shape[0] == 2:
-            return (probabilities[1] >= self.threshold).astype(np.uint8)
-        return probabilities.argmax(axis=0).astype(np.uint8)
+            return np.asarray(probabilities[1] >= self.threshold, dtype=np.uint8)
+        return np.asarray(probabilities.argmax(axis=0), dtype=np.uint8)

@@ -94,10 +94,8 @@ def resize_longest(
     height, width = image.shape[:2]
     scale = size / max(height, width)
     target = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if nearest:
-        how = cv2.INTER_NEAREST_EXACT
-    else:
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    how = cv2.INTER_NEAREST_EXACT if nearest else smooth
     resized = np.asarray(cv2.resize(np.ascontiguousarray(image), target, interpolation=how))
     return resized if resized.ndim == image.ndim else resized[..., None]
 

@@ -81,7 +81,7 @@ def _ramp(length: int, overlap: float) -> NDArray[np.float32]:
     edge = max(1.0, length * overlap)
     position = np.arange(length, dtype=np.float32) + 0.5
     distance = np.minimum(position, length - position)
-    return np.clip(distance / edge, 1e-3, 1.0).astype(np.float32)
+    return np.asarray(np.clip(distance / edge, 1e-3, 1.0), dtype=np.float32)
 
 
 def plan_tiles(size: tuple[int, int], *, tile: int, overlap: float = 0.25) -> TilePlan:

@@ -78,7 +78,7 @@ class NeuralNoiseInjector(nn.Module):
         self.register_buffer("decay", torch.ones(()))
 
     def add_site(self, site: str, *, channels: int) -> None:
-        """Add a site: a gate of one half, and channel deviations of one until they are measured."""
+        """Add a site: a gate of one half; channel deviations are one until measured."""
         self.gate_logits[site] = nn.Parameter(torch.zeros(()))
         self.register_buffer(f"std_{site}", torch.ones(channels))
         self.register_buffer(f"measured_{site}", torch.zeros((), dtype=torch.bool))
@@ -95,10 +95,8 @@ class NeuralNoiseInjector(nn.Module):
             SettingsError: there is no such site.
         """
         if site not in self.gate_logits:
-            raise SettingsError(
-                expected("the site", f"one of {', '.join(self.sites) or '(none added)'}", repr(site),
-                         "add_site first")
-            )  # fmt: skip
+            known = ", ".join(self.sites) or "(none added)"
+            raise SettingsError(expected("the site", f"one of {known}", repr(site), "add_site"))
         return torch.sigmoid(self.gate_logits[site])
 
     def set_epoch(self, epoch: int) -> None:

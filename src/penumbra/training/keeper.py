@@ -75,15 +75,16 @@ class Keeper(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate where it is due, then write best weights, history and checkpoint."""
+        network = pl_module.get_submodule("network")
         epoch = trainer.current_epoch
         last = trainer.should_stop or epoch + 1 >= (trainer.max_epochs or 0)
-        validation = self._validate(epoch, pl_module.network, last=last)
+        validation = self._validate(epoch, network, last=last)
         score = None if validation is None else validation.dice
         if self.validate is None or (
             score is not None and (self.best is None or score > self.best)
         ):
             self.best, self.best_epoch = score, epoch
-            self.save_best(pl_module.network)
+            self.save_best(network)
         if self.patience and epoch - self.best_epoch >= self.patience:
             trainer.should_stop = True
         loss = sum(float(loss) for loss in self._losses) / max(1, len(self._losses))

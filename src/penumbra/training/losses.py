@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from monai.losses import DiceLoss, GeneralizedDiceLoss, TverskyLoss
+from monai.losses.dice import DiceLoss, GeneralizedDiceLoss
+from monai.losses.tversky import TverskyLoss
 from torch import Tensor
 
 from penumbra.data.sample import IGNORE

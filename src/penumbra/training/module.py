@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from penumbra.inference.backend import in_channels_last
 from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.experiment import Optimizer, Schedule, TrainingSettings
@@ -33,7 +34,7 @@ def learning_rate_factor(schedule: Schedule, progress: float) -> float:
     if schedule == "constant":
         return 1.0
     if schedule == "poly":
-        return max(_LAST_RATE, (1 - progress) ** 0.9)
+        return max(_LAST_RATE, math.pow(1 - progress, 0.9))
     if schedule == "one_cycle":
         if progress < _WARM_UP:
             return _FIRST_RATE + (1 - _FIRST_RATE) * progress / _WARM_UP
@@ -51,8 +52,9 @@ def make_optimizer(
     ]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.99, nesterov=True)
-    cls = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[name]
-    return cls(groups, lr=settings.learning_rate)
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=settings.learning_rate)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate)
 
 
 class SegmentationModule(pl.LightningModule):
@@ -74,7 +76,7 @@ class SegmentationModule(pl.LightningModule):
         settings: TrainingSettings,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = in_channels_last(network)
         self.loss = loss
         self.augmentation = augmentation
         self.settings = settings
