@@ -113,8 +113,9 @@ def verbs_of_the_table():
 
 
 def test_the_verbs_named_are_the_verbs_that_exist():
-    from penumbra.cli.main import app
     from typer.main import get_command
+
+    from penumbra.cli.main import app
 
     assert verbs_of_the_table() == sorted(get_command(app).commands)
 
