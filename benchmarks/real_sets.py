@@ -73,8 +73,7 @@ def run_seed(case: Case, source: str, seed: int, threads: int, folder: Path) -> 
         **case.settings,
     }
     document["training"] = {
-        # Small batches: in minutes, more steps are worth more than smoother ones.
-        "max_minutes": case.minutes, "seed": seed, "threads": threads, "batch_size": 4,
+        "max_minutes": case.minutes, "seed": seed, "threads": threads,
         **case.settings.get("training", {}),
     }  # fmt: skip
     trained = train(Experiment.parse(document), folder)
@@ -160,8 +159,7 @@ def table(marker: str) -> str:
             lines.append(f"| {case.minutes:g} min | – | not measured | | | | | | | |")
             continue
         rows = kept["rows"]
-        for what in case.classes or ("overall",):
-            lines.append(_line(case, rows, what))
+        lines += [_line(case, rows, what) for what in case.classes or ("overall",)]
         notes.append(_note(case, kept))
     return "\n".join(lines) + "\n\n" + "\n\n".join(notes)
 

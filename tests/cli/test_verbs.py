@@ -20,7 +20,8 @@ from penumbra.imaging.write import read_unit_map
 
 RUNNER = CliRunner()
 QUICK = [
-    "--set", "image.size=32", "--set", "training.samples_per_epoch=32", "--set", "training.threads=1",
+    "--set", "image.size=32", "--set", "training.samples_per_epoch=32",
+    "--set", "training.threads=1",
     "--width", "4", "--epochs", "2",
 ]  # fmt: skip
 
@@ -128,7 +129,7 @@ def test_predict_writes_what_is_promised(run, phantom, tmp_path):
 
 
 def test_a_bad_file_does_not_stop_the_others(run, phantom, tmp_path):
-    good = sorted((phantom / "images").iterdir())[0]
+    good = min((phantom / "images").iterdir())
     empty, text = tmp_path / "empty.png", tmp_path / "text.png"
     empty.touch()
     text.write_text("I am no image")
@@ -144,7 +145,7 @@ def test_a_bad_file_does_not_stop_the_others(run, phantom, tmp_path):
 
 
 def test_equal_names_do_not_overwrite_each_other(run, phantom, tmp_path):
-    good = sorted((phantom / "images").iterdir())[0]
+    good = min((phantom / "images").iterdir())
     (tmp_path / "a").mkdir()
     copy = shutil.copy(good, tmp_path / "a" / good.name)
     call("predict", run, good, copy, "--out", tmp_path / "out")

@@ -25,7 +25,7 @@ def quick_start(
     target: Target = None,
     minutes: Annotated[
         float, typer.Option("--minutes", min=0.01, help="Bound on the training time.")
-    ] = 1.5,
+    ] = 2.0,
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:

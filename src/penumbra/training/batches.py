@@ -89,7 +89,7 @@ def usable(source: Source, preprocess: Preprocess) -> tuple[WorkingSet, list[boo
             mask = full[index].mask
         except (ImageFileError, SourceError) as error:
             findings.append(Finding("unusable", "error", (record.id,), str(error)))
-            _log.warning("left out %s: %s", record.id, error)
+            _log.info("left out %s: %s", record.id, error)
             continue
         good.append(index)
         foreground.append(bool(((mask > 0) & (mask != IGNORE)).any()))
@@ -189,6 +189,11 @@ class EpochSampler(Sampler[list[CropKey]]):
         full = [i for i, present in enumerate(foreground) if present]
         self.pools = [empty, full] if balanced and empty and full else [empty + full]
         self.epoch = 0
+
+    @property
+    def sampler(self) -> EpochSampler:
+        """Itself: Lightning tells the epoch to a batch sampler's `sampler`, and to nothing else."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next; Lightning calls it."""

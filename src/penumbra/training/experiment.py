@@ -90,6 +90,8 @@ class TrainingSettings(_Settings):
         learning_rate: peak of the schedule.
         schedule: over the whole budget: `epochs`, or `max_minutes` where it comes first.
         epochs: of `samples_per_epoch` crops each; 60, or as many as `max_minutes` allows.
+        batch_size: crops per step; small, since in minutes more steps are worth more than
+            smoother ones.
         max_minutes: bound on the training time; the schedule is laid out over it.
         samples_per_epoch: crops drawn in an epoch; by default the larger of 256 and the number
             of training images.
@@ -109,7 +111,7 @@ class TrainingSettings(_Settings):
     schedule: Schedule = "one_cycle"
     epochs: int | None = Field(default=None, ge=1)
     max_minutes: float | None = Field(default=None, gt=0)
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=4, ge=1)
     samples_per_epoch: int | None = Field(default=None, ge=1)
     balanced: bool = True
     foreground_crops: float = Field(default=0.33, ge=0, le=1)
