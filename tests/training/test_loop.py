@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from penumbra.errors import RunError, SourceError
 from penumbra.imaging.files import read_image
 from penumbra.inference.predictor import Predictor
+from penumbra.training.batches import EpochSampler
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.plan import make_plan
@@ -203,3 +204,28 @@ def test_no_source_and_no_masks(tmp_path, phantom):
     shutil.copytree(phantom / "images", tmp_path / "set" / "images")
     with pytest.raises(SourceError, match="mask"):
         make_plan(Experiment(source=f"folder:{tmp_path / 'set'}"))
+
+
+@pytest.mark.parametrize(("model", "workers"), [("unet", 0), ("unet", 2), ("noise-unet", 0)])
+def test_every_epoch_has_crops_of_its_own_also_after_a_resume(
+    tiny, tmp_path, monkeypatch, model, workers
+):
+    seen = []
+    batches = EpochSampler.__iter__
+
+    def watched(sampler):
+        chosen = list(batches(sampler))
+        seen.append(chosen)
+        return iter(chosen)
+
+    monkeypatch.setattr(EpochSampler, "__iter__", watched)
+    tiny = tiny.with_settings(
+        [f"model.name={model}", f"training.workers={workers}", "training.schedule=constant"]
+    )
+    train(tiny.with_settings(["training.epochs=3"]), tmp_path / "whole")
+    whole, seen[:] = list(seen), []
+    train(tiny, tmp_path / "cut")
+    train(Experiment.parse({"training": {"epochs": 3}}), tmp_path / "cut", resume=True)
+    assert seen == whole
+    assert len({str(epoch) for epoch in whole}) == 3
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))

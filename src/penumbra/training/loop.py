@@ -205,6 +205,8 @@ class _Training:
         self.budget.load_state_dict(callbacks[self.budget.state_key])
         self.keeper.load_state_dict(callbacks[self.keeper.state_key])
         epochs = int(state["epoch"]) + 1
+        # Worker processes ask for their first crops before Lightning tells the epoch.
+        self.sampler.set_epoch(epochs)
         return epochs >= epoch_bound(self.settings) or self.budget.spent
 
     def _fit(self) -> None:
