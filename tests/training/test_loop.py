@@ -138,6 +138,33 @@ def _wait_for_epochs(out, epochs, process):
     return False
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for another process")
+def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
+    longer = tiny.with_settings(["training.epochs=500"])
+    path, out = tmp_path / "experiment.yaml", tmp_path / "run"
+    path.write_text(longer.to_yaml(), encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "penumbra",
+        "train",
+        "--experiment",
+        str(path),
+        "--out",
+        str(out),
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert _wait_for_epochs(out, 1, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    assert "Traceback" not in errors
+
+
 def test_the_clock_bounds_a_run(tiny, tmp_path):
     bounded = Experiment.parse(
         tiny.model_dump(mode="json")

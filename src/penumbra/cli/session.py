@@ -56,8 +56,11 @@ def verb(function: Callable[Params, Finished]) -> Callable[Params, None]:
             _print_error(type(error).__name__, str(error), as_json=as_json)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
-            _print_error("Interrupted", "Stopped by the keyboard. Nothing half-written was left.",
-                         as_json=as_json)  # fmt: skip
+            message = (
+                "Stopped by the keyboard. Nothing half-written was left; "
+                "`penumbra train --resume` goes on with a training."
+            )
+            _print_error("Interrupted", message, as_json=as_json)
             raise typer.Exit(130) from None
         if as_json:
             from penumbra.storage import json_ready

@@ -92,6 +92,7 @@ def split(
             f"The manifest is {out}.",
             f"Next: penumbra train {out} --out runs/first",
         ),
+        code=1 if any(finding.severity == "error" for finding in findings) else 0,
     )
 
 

@@ -85,6 +85,7 @@ def train(
         say(f"note: {decision}")
     if not json:
         say_findings(trained.findings)
+    unusable = any(finding.severity == "error" for finding in trained.findings)
     score = "none (no validation split)"
     if trained.validation_dice is not None:
         score = f"{trained.validation_dice:.4f}"
@@ -96,6 +97,7 @@ def train(
             f"The run is {out}.",
             f"Next: penumbra evaluate {out} {out / 'manifest.csv'} --split test --out {out}/test",
         ),
+        code=1 if unusable else 0,
     )
 
 

@@ -85,6 +85,10 @@ def usable(source: Source, preprocess: Preprocess) -> tuple[WorkingSet, list[boo
     foreground: list[bool] = []
     findings: list[Finding] = []
     for index, record in enumerate(source.records):
+        if not record.masks:
+            message = f"Sample {record.id!r} has no mask and was left out."
+            findings.append(Finding("missing-mask", "warning", (record.id,), message))
+            continue
         try:
             mask = full[index].mask
         except (ImageFileError, SourceError) as error:

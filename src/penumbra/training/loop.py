@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -239,7 +241,8 @@ class _Training:
             log_every_n_steps=1,
         )
         checkpoint = self.run.checkpoint if self.resume else None
-        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
+        with _keyboard():
+            trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
 
     def _validate(self, network: nn.Module) -> Validation:
         if self.val is None:
@@ -264,6 +267,20 @@ class _Training:
             "has_background": source.has_background,
         }
         save_model(self.run.folder, network, details=details)
+
+
+@contextlib.contextmanager
+def _keyboard() -> Iterator[None]:
+    """Pass Ctrl-C on: Lightning turns it into an exit, and leaves the signal ignored."""
+    ours = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if ours else None
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextlib.contextmanager
