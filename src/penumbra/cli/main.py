@@ -32,8 +32,9 @@ def overview(
 ) -> None:
     """Segment images and see where the mask is in doubt.
 
-    SOURCE is LAYOUT:PATH (folder:photos), a bare path (the layout is recognised, and said), or
-    a manifest.csv. Every verb takes --help and --json.
+    SOURCE is LAYOUT:PATH (folder:photos), a bare path, or a manifest.csv.
+
+    Every verb takes --help and --json.
     """
     del version
 

@@ -36,7 +36,7 @@ def split(
         bool, typer.Option("--given", help="The split that the data set ships.")
     ] = False,
     folds: Annotated[
-        int | None, typer.Option("--folds", min=2, help="K folds for cross-validation.")
+        int | None, typer.Option("--folds", min=3, help="K folds for cross-validation.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing manifest.")] = False,
     json: Json = False,

@@ -132,7 +132,7 @@ def _given(source: Source) -> Assignment:
                 f"the source {source.name}",
                 "one that ships a split",
                 "none",
-                "--strategy random or contiguous",
+                "--contiguous, or leaving --given out",
             )
         )
     rest = tuple(record.id for record in source.records if record.id not in splits)

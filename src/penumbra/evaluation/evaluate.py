@@ -175,7 +175,7 @@ def evaluate(
                 "of at least one sample with a readable image and mask",
                 f"none, and {len(collected.findings)} findings"
                 + (f", the first: {collected.findings[0].message}" if collected.findings else ""),
-                "another split, or `penumbra audit` on the source",
+                "another split, or mending the files that the findings name",
             )
         )
     return _finish(collected, resamples=resamples, seed=seed)

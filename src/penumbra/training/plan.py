@@ -130,15 +130,15 @@ def make_plan(experiment: Experiment) -> TrainingPlan:
         val=val if len(val) else None,
         preprocess=preprocess,
         symmetry=symmetry,
-        decisions=(_say_split(assignment), *decisions),
+        decisions=(_say_split(source, assignment), *decisions),
     )
 
 
-def _say_split(assignment: Assignment) -> str:
+def _say_split(source: Source, assignment: Assignment) -> str:
     counts = {split: len(assignment.ids(split)) for split in ("train", "val", "test")}
-    return (
-        f"{counts['train']} samples to train, {counts['val']} to validate, {counts['test']} to test"
-    )
+    what = f"{source.name}, {source.target}" if source.target else source.name
+    parts = f"{counts['train']} samples to train, {counts['val']} to validate"
+    return f"{what}: {parts}, {counts['test']} to test"
 
 
 def _first_images(train: Source) -> list[NDArray[np.generic]]:
