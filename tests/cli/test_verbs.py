@@ -152,6 +152,27 @@ def test_equal_names_do_not_overwrite_each_other(run, phantom, tmp_path):
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 2
 
 
+def test_odd_names_are_kept_apart_and_hidden_files_passed_over(run, phantom, tmp_path):
+    good = min((phantom / "images").iterdir())
+    for folder, name in (("a", "scan.png"), ("b", "SCAN.png"), ("a", "._scan.png")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        shutil.copy(good, tmp_path / folder / name)
+    expected = {"scan", "SCAN-2"}
+    if sys.platform != "win32":
+        shutil.copy(good, tmp_path / "b" / "back\\slash.png")
+        expected.add("back_slash")
+    call("predict", run, tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} == expected
+
+
+def test_masks_beside_the_images_are_never_overwritten(run, phantom, tmp_path):
+    image = shutil.copy(min((phantom / "images").iterdir()), tmp_path / "scan.png")
+    (tmp_path / "scan_mask.png").write_text("years of work")
+    result = call("predict", run, image, "--out", tmp_path, code=1)
+    assert "another folder" in result.stderr
+    assert (tmp_path / "scan_mask.png").read_text() == "years of work"
+
+
 def test_evaluate_writes_metrics_and_report(run, phantom, tmp_path):
     out = tmp_path / "test"
     call("evaluate", run, run / "manifest.csv", "--split", "test", "--out", out)

@@ -13,8 +13,6 @@ from penumbra.cli.session import Finished, Json, Seed, say, track, verb
 if TYPE_CHECKING:
     from penumbra.inference.predictor import Predictor
 
-_LOOKS_LIKE = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"}
-
 
 @verb
 def predict(
@@ -42,6 +40,15 @@ def predict(
         raise SettingsError(expected("--precision", "auto, fp32, bf16 or fp16", precision, "auto"))
     predictor = Predictor.load(run, threshold=threshold, precision=precision, device=device)
     files = _files(images)
+    if any(file.parent.resolve() == out.resolve() for file in files):
+        raise SettingsError(
+            expected(
+                f"--out {out}",
+                "another folder than the images'",
+                "the same, where STEM_mask.png may be a mask of your own",
+                f"--out {out / 'predictions'}",
+            )
+        )
     stems = _stems(files)
     results: list[dict[str, Any]] = []
     findings: list[dict[str, str]] = []
@@ -61,11 +68,12 @@ def predict(
 
 def _files(paths: list[Path]) -> list[Path]:
     from penumbra.errors import ImageFileError, expected
+    from penumbra.imaging.files import looks_like_image
 
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(p for p in path.iterdir() if p.suffix.lower() in _LOOKS_LIKE)
+            files += sorted(p for p in path.iterdir() if looks_like_image(p))
         else:
             files.append(path)
     if not files:
@@ -80,10 +88,13 @@ def _stems(files: list[Path]) -> list[str]:
     stems: list[str] = []
     taken: set[str] = set()
     for file in files:
-        stem, number = file.stem, 2
-        while stem in taken:
-            stem, number = f"{file.stem}-{number}", number + 1
-        taken.add(stem)
+        # A backslash parts folders on Windows, where the results may be read.
+        base = file.stem.replace("\\", "_")
+        stem, number = base, 2
+        # macOS and Windows hold two names that differ in case alone to be one file.
+        while stem.casefold() in taken:
+            stem, number = f"{base}-{number}", number + 1
+        taken.add(stem.casefold())
         stems.append(stem)
     return stems
 
