@@ -200,6 +200,34 @@ def test_a_layout_is_scored_on_the_runs_own_test_split(run, phantom, tmp_path):
     assert everything["n_images"] == 24
 
 
+def test_a_moved_source_is_scored_on_the_runs_test_split(phantom, tmp_path):
+    shutil.copytree(phantom, tmp_path / "here")
+    call("train", f"folder:{tmp_path / 'here'}", "--out", tmp_path / "run", *QUICK)
+    (tmp_path / "here").rename(tmp_path / "there")
+    there = f"folder:{tmp_path / 'there'}"
+    document = call_json("evaluate", tmp_path / "run", there, "--out", tmp_path / "test")
+    assert document["n_images"] < 24
+    assert document["threshold"] == 0.5
+
+
+def test_a_run_is_not_compared_with_itself(run):
+    result = call("benchmark", run / "manifest.csv", "--run", run, "--run", run, code=1)
+    assert "twice" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "benchmark"])
+def test_a_target_that_the_manifest_has_not_is_refused(run, tmp_path, verb):
+    table = run / "manifest.csv"
+    arguments = {
+        "train": [table, "--out", tmp_path / "r"],
+        "evaluate": [run, table, "--out", tmp_path / "e"],
+        "benchmark": [table, "--run", run],
+    }[verb]
+    result = call(verb, *arguments, "--target", "lungs", code=1)
+    assert "the target for" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_benchmark_compares(run, phantom, tmp_path):
     other = tmp_path / "other"
     call("train", run / "manifest.csv", "--out", other, *QUICK, "--seed", 7)

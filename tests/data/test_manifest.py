@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from penumbra.data.layouts import open_source
-from penumbra.data.manifest import Assignment, read_manifest, select, write_manifest
+from penumbra.data.manifest import (
+    Assignment,
+    read_assignment,
+    read_manifest,
+    select,
+    write_manifest,
+)
 from penumbra.data.split import split_source
 from penumbra.errors import SourceError
 
@@ -122,3 +128,14 @@ def test_another_target_or_an_alien_split_is_refused(root: Path, manifest: Path)
         write_manifest(manifest, open_source(root), Assignment({"alien": "train"}))
     with pytest.raises(SourceError, match="one of train, val, test"):
         select(open_source(root), Assignment({"i0": "train"}), "training")
+
+
+def test_the_splits_are_read_without_the_data(root: Path, manifest: Path) -> None:
+    whole = read_manifest(manifest)[1]
+    shutil.rmtree(root)
+    assert read_assignment(manifest) == whole
+
+
+def test_another_target_than_the_manifests_is_refused(manifest: Path) -> None:
+    with pytest.raises(SourceError, match="the target"):
+        read_manifest(manifest, target="lungs")

@@ -41,10 +41,16 @@ def benchmark(
 
     Differences are paired over groups, against the first run.
     """
+    from penumbra.errors import SettingsError, expected
     from penumbra.evaluation.benchmark import compare
     from penumbra.evaluation.of_run import open_for_run, score_run
     from penumbra.storage import write_json
     from penumbra.training.run import Run
+
+    if len({folder.resolve() for folder in run}) < len(run):
+        raise SettingsError(
+            expected("every --run", "another folder", "one that is given twice", "each run once")
+        )
 
     evaluations = {}
     for name, folder in zip(_names(run), run, strict=True):

@@ -18,7 +18,15 @@ from penumbra.data.tables import read_table, whole_number
 from penumbra.errors import SourceError, expected
 from penumbra.storage import write_text
 
-__all__ = ["COLUMNS", "Assignment", "is_manifest", "read_manifest", "select", "write_manifest"]
+__all__ = [
+    "COLUMNS",
+    "Assignment",
+    "is_manifest",
+    "read_assignment",
+    "read_manifest",
+    "select",
+    "write_manifest",
+]
 
 COLUMNS = ("id", "group", "split", "fold", "layout", "root", "target", "image")
 """The columns of a manifest; `image` is relative to `root`, and `root` to the manifest."""
@@ -82,8 +90,20 @@ def write_manifest(path: str | Path, source: Source, assignment: Assignment) -> 
     write_text(file, text.getvalue())
 
 
+def read_assignment(path: str | Path) -> Assignment:
+    """Read the splits and folds of a manifest alone; its data need not be there.
+
+    Raises:
+        SourceError: the file cannot be read or is no manifest.
+    """
+    file = Path(path)
+    rows = read_table(file, COLUMNS)
+    _check(file, rows)
+    return _assignment(file, rows)
+
+
 def read_manifest(
-    path: str | Path, *, class_names: Sequence[str] | None = None
+    path: str | Path, *, target: str | None = None, class_names: Sequence[str] | None = None
 ) -> tuple[Source, Assignment]:
     """Open the source that a manifest describes, restricted to and ordered by its rows.
 
@@ -91,6 +111,7 @@ def read_manifest(
 
     Args:
         path: what `write_manifest` wrote.
+        target: what the masks are expected to show; the manifest's own where not given.
         class_names: names for the classes, where the layout lets them be given.
 
     Returns:
@@ -98,11 +119,21 @@ def read_manifest(
 
     Raises:
         SourceError: the file cannot be read, a column is missing, it has no row, an id occurs
-            twice, a split is unknown, the root is gone, or samples are gone from it.
+            twice, a split is unknown, the target is another, the root is gone, or samples are gone
+            from it.
     """
     file = Path(path)
     rows = read_table(file, COLUMNS)
     _check(file, rows)
+    if target is not None and target != rows[0]["target"]:
+        raise SourceError(
+            expected(
+                f"the target for {file}",
+                f"that of the manifest, {rows[0]['target'] or 'which names none'}",
+                repr(target),
+                "leaving --target out, or splitting the source with the other target",
+            )
+        )
     source = _opened(file, rows[0], None if class_names is None else tuple(class_names))
     records = {record.id: record for record in source.records}
     gone = [row["id"] for row in rows if row["id"] not in records]
@@ -119,8 +150,12 @@ def read_manifest(
         replace(records[row["id"]], group=row["group"] or row["id"], split=row["split"])
         for row in rows
     )
+    return replace(source, records=chosen), _assignment(file, rows)
+
+
+def _assignment(file: Path, rows: list[_Row]) -> Assignment:
     splits: dict[str, Split] = {row["id"]: row["split"] for row in rows}
-    return replace(source, records=chosen), Assignment(splits, _folds(file, rows))
+    return Assignment(splits, _folds(file, rows))
 
 
 def _check(file: Path, rows: list[_Row]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from penumbra.data.layouts import open_source
-from penumbra.data.manifest import is_manifest, read_manifest
+from penumbra.data.manifest import is_manifest, read_assignment, read_manifest
 from penumbra.data.sample import Finding
 from penumbra.data.source import Source, require_masks
 from penumbra.data.split import select
@@ -61,7 +61,7 @@ def open_for_run(
     """
     names = tuple(run.model_json()["class_names"])
     if is_manifest(text):
-        source, assignment = read_manifest(Path(text), class_names=names)
+        source, assignment = read_manifest(text, target=target, class_names=names)
         chosen = source if split == "all" else select(source, assignment, split)
     else:
         wish = target or (run.experiment().target if run.exists else None)
@@ -90,7 +90,8 @@ def _split_of_run(run: Run, source: Source, split: str) -> Source:
             expected(f"{run.manifest}", "there to say the split", "no file",
                      "--split all, or a manifest.csv as SOURCE")
         )  # fmt: skip
-    _, assignment = read_manifest(run.manifest)
+    # The splits alone: the data may have moved since, and SOURCE says where it is now.
+    assignment = read_assignment(run.manifest)
     ids = set(assignment.ids(split))
     known = set(assignment.splits)
     if not any(record.id in known for record in source.records):
@@ -150,6 +151,7 @@ def score_run(
         "split": split,
         "seed": seed,
         "precision": predictor.engine.precision,
+        "threshold": predictor.threshold,
         "versions": versions(),
         **evaluation.to_json(),
     }

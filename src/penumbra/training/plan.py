@@ -82,7 +82,7 @@ def open_split_source(
         SourceError: the source cannot be opened, holds no masks, or is too small to be split.
     """
     if is_manifest(text):
-        return read_manifest(Path(text), class_names=class_names)
+        return read_manifest(text, target=target, class_names=class_names)
     source = open_source(text, target=target, class_names=class_names)
     require_masks(source)
     strategy = split.strategy

@@ -10,7 +10,6 @@ from pathlib import Path
 from penumbra.data import manifest
 from penumbra.data.layouts.catalogue import layout_named, recognise
 from penumbra.data.source import Source
-from penumbra.errors import SourceError, expected
 
 # Two letters at least: "C:\\data" is a Windows path, not a layout named C.
 _PREFIX = re.compile(r"(?P<layout>[A-Za-z][\w-]+):(?P<path>.*)", re.DOTALL)
@@ -40,19 +39,5 @@ def open_source(
         layout = layout_named(match["layout"])
         return layout.open(match["path"], target=target, class_names=names)
     if manifest.is_manifest(text):
-        return _from_manifest(Path(text), target, names)
+        return manifest.read_manifest(text, target=target, class_names=names)[0]
     return recognise(text).open(text, target=target, class_names=names)
-
-
-def _from_manifest(path: Path, target: str | None, names: tuple[str, ...] | None) -> Source:
-    source, _ = manifest.read_manifest(path, class_names=names)
-    if target not in (None, source.target):
-        raise SourceError(
-            expected(
-                f"the target for {path}",
-                f"that of the manifest, {source.target!r}",
-                repr(target),
-                "leaving --target out, or splitting the source with the other target",
-            )
-        )
-    return source
