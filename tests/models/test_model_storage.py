@@ -77,3 +77,10 @@ def test_one_logit_is_the_log_odds_of_class_one():
     logits = torch.linspace(-20, 20, 9).view(1, 1, 1, 9)
     two = logits_to_probabilities(torch.cat([torch.zeros_like(logits), logits], dim=1))
     assert torch.allclose(logits_to_probabilities(logits), two, rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"architecture": None}, {"arguments": None}, {"arguments": [1]}])
+def test_a_json_without_a_network(folder, wrong):
+    change(folder, **wrong)
+    with pytest.raises(RunError, match="names an architecture"):
+        load_model(folder)

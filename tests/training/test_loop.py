@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from penumbra.errors import RunError, SourceError
+from penumbra.errors import ModelError, RunError, SourceError
 from penumbra.imaging.files import read_image
 from penumbra.inference.predictor import Predictor
 from penumbra.training.batches import EpochSampler
@@ -256,3 +256,33 @@ def test_every_epoch_has_crops_of_its_own_also_after_a_resume(
     assert seen == whole
     assert len({str(epoch) for epoch in whole}) == 3
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_crops_are_no_larger_than_the_images(tiny, tmp_path):
+    plan = make_plan(tiny.with_settings(["image.size=256"]))
+    assert plan.preprocess.size == 32
+    assert plan.experiment.image.size == 32
+    assert make_plan(tiny.with_settings(["image.size=16"])).preprocess.size == 16
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(3, 1), (1, 5)])
+def test_a_network_that_does_not_fit_leaves_no_run_behind(tiny, tmp_path, channels, classes):
+    keywords = {"in_channels": channels, "out_channels": classes, "kernel_size": 1}
+    arguments = {"target": "torch.nn.Conv2d", "keywords": keywords}
+    unfit = Experiment.parse(
+        tiny.model_dump(mode="json") | {"model": {"name": "wrap", "arguments": arguments}}
+    )
+    with pytest.raises(ModelError, match="Try"):
+        train(unfit, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_checkpoint_or_history_is_said(tiny, tmp_path):
+    train(tiny, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    run.checkpoint.write_bytes(b"junk")
+    with pytest.raises(RunError, match="fresh copy"):
+        train(Experiment(), run.folder, resume=True)
+    (run.folder / "history.jsonl").write_text("{bad\n")
+    with pytest.raises(RunError, match="one JSON object a line"):
+        run.history()

@@ -163,7 +163,17 @@ def load_model(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
     from penumbra.models.catalogue import build_model  # noqa: PLC0415 - the list needs us
 
     document = read_model_json(folder)
-    model = build_model(document["architecture"], **document["arguments"])
+    architecture, arguments = document.get("architecture"), document.get("arguments")
+    if not isinstance(architecture, str) or not isinstance(arguments, dict):
+        raise RunError(
+            expected(
+                f"{Path(folder) / MODEL_FILE}",
+                "one that names an architecture and its arguments",
+                f"{architecture!r} with {arguments!r}",
+                "a fresh copy of the run folder",
+            )
+        )
+    model = build_model(architecture, **arguments)
     path = Path(folder) / WEIGHTS_FILE
     try:
         model.load_state_dict(load_file(path))

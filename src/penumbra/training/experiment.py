@@ -45,7 +45,8 @@ class ImageSettings(_Settings):
     """At which size and resolution the network sees the images; see `Preprocess`.
 
     ``auto`` for `fit` scales whole images where their median longest side is above 2.5 × `size`,
-    and crops otherwise; ``auto`` for `channels` looks whether the training images are grey.
+    and crops otherwise, to no more than the largest image; ``auto`` for `channels` looks whether
+    the training images are grey.
     """
 
     size: int = Field(default=256, ge=16, le=4096)

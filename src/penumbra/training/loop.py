@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import pickle
 import signal
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
-from penumbra.errors import RunError, SettingsError, expected
+from penumbra.errors import ModelError, RunError, SettingsError, expected
 from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.inference.predictor import Predictor
 from penumbra.models.storage import StoredModel, save_model
@@ -172,6 +175,7 @@ class _Training:
         )
         return Trained(
             run=self.run.folder,
+            self._check_network()
             epochs=len(history),
             seconds=seconds,
             validation_dice=self.keeper.best,
@@ -194,6 +198,20 @@ class _Training:
         )
         # Last, since it is what says that a run is here.
         write_text(self.run.folder / EXPERIMENT, self.plan.experiment.to_yaml())
+    def _check_network(self) -> None:
+        """Run a copy on an empty batch, so that one that does not fit leaves no run behind."""
+        plan = self.plan.preprocess
+        batch = torch.zeros(2, plan.channels, plan.size, plan.size)
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.network).train()(batch)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            raise ModelError(
+                expected("the network", f"one that takes images {tuple(batch.shape)}", reason,
+                         f"arguments for {plan.channels} channels, or another image.size")
+            ) from error  # fmt: skip
+
 
     def _finished(self) -> bool:
         """Whether the checkpoint is already at the bound; takes its state over if so."""
@@ -202,11 +220,19 @@ class _Training:
                 expected(f"a checkpoint in {self.run.folder}", "there to resume from", "none",
                          "training again into a new folder; the first epoch had not ended")
             )  # fmt: skip
-        state = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
-        callbacks = state["callbacks"]
-        self.budget.load_state_dict(callbacks[self.budget.state_key])
-        self.keeper.load_state_dict(callbacks[self.keeper.state_key])
-        epochs = int(state["epoch"]) + 1
+        try:
+            state = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
+            callbacks = state["callbacks"]
+            self.budget.load_state_dict(callbacks[self.budget.state_key])
+            self.keeper.load_state_dict(callbacks[self.keeper.state_key])
+            epochs = int(state["epoch"]) + 1
+        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError,
+                pickle.UnpicklingError, struct.error) as error:  # fmt: skip
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            raise RunError(
+                expected(str(self.run.checkpoint), "a checkpoint of this version", reason,
+                         "a fresh copy of the run folder, or training again into a new one")
+            ) from error  # fmt: skip
         # Worker processes ask for their first crops before Lightning tells the epoch.
         self.sampler.set_epoch(epochs)
         return epochs >= epoch_bound(self.settings) or self.budget.spent

@@ -117,9 +117,7 @@ def make_plan(experiment: Experiment) -> TrainingPlan:
         update={
             "target": source.target,
             "classes": source.class_names,
-            "image": experiment.image.model_copy(
-                update={"fit": preprocess.fit, "channels": preprocess.channels}
-            ),
+            "image": experiment.image.model_copy(update=preprocess.model_dump()),
         }
     )
     return TrainingPlan(
@@ -155,7 +153,7 @@ def _first_images(train: Source) -> list[NDArray[np.generic]]:
 
 def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, tuple[str, ...]]:
     settings = experiment.image
-    fit, channels = settings.fit, settings.channels
+    fit, channels, size = settings.fit, settings.channels, settings.size
     decisions: list[str] = []
     if fit == "auto" or channels == "auto":
         images = _first_images(train)
@@ -163,14 +161,23 @@ def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, 
             longest = float(np.median([max(i.shape[:2]) for i in images])) if images else 0.0
             fit = "resize" if longest > _TOO_LARGE * settings.size else "crop"
             how = "scaled whole to" if fit == "resize" else "cropped to"
-            decisions.append(
-                f"images are {how} {settings.size} pixels (longest side {longest:.0f})"
-            )
+            if fit == "crop" and images:
+                size = _no_larger_than(images, size)
+            decisions.append(f"images are {how} {size} pixels (longest side {longest:.0f})")
         if channels == "auto":
             channels = 3 if any(map(_has_colour, images)) else 1
             decisions.append("images are in colour" if channels == 3 else "images are grey")
     resolved: Literal[1, 3] = 3 if channels == 3 else 1
-    return Preprocess(size=settings.size, fit=fit, channels=resolved), tuple(decisions)
+    return Preprocess(size=size, fit=fit, channels=resolved), tuple(decisions)
+
+
+def _no_larger_than(images: list[NDArray[np.generic]], size: int) -> int:
+    """Bound the side of a crop by the largest image, up to a multiple of 16.
+
+    What is beyond would be padding: it costs time, and batch norms would learn it.
+    """
+    largest = int(max(max(image.shape[:2]) for image in images))
+    return min(size, 16 * -(-largest // 16))
 
 
 def _has_colour(image: NDArray[np.generic]) -> bool:

@@ -59,7 +59,7 @@ class TrainingBar(pl.Callback):
         self.progress.update(self._task, completed=done, text=text)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the finished bar standing."""
+        """Leave the finished bar standing; a run that stops early is done all the same."""
         del trainer, pl_module
         self.stop()
 
@@ -70,6 +70,8 @@ class TrainingBar(pl.Callback):
         del trainer, pl_module, exception
         self.stop()
 
+        if self._task is not None:
+            self.progress.update(self._task, completed=1.0)
     def stop(self) -> None:
         """Take the bar down."""
         self.progress.stop()

@@ -95,9 +95,19 @@ class Run:
         return read_model_json(self.folder)
 
     def history(self) -> list[dict[str, Any]]:
-        """Read the history, one row per epoch; empty where there is none."""
+        """Read the history, one row per epoch; empty where there is none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
         try:
             text = (self.folder / HISTORY).read_text(encoding="utf-8")
         except OSError:
             return []
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except ValueError as error:
+            raise RunError(
+                expected(str(self.folder / HISTORY), "one JSON object a line", error,
+                         "a fresh copy of the run folder, or removing that file")
+            ) from error  # fmt: skip
