@@ -61,7 +61,7 @@ def benchmark(
             samples,
             split=split.value,
             seed=seed,
-            progress=lambda cases, total: track(cases, total=total, what="score"),
+            progress=track,
         )
         evaluations[name] = scored.evaluation
         if not json:

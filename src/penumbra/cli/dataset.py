@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from penumbra.cli.session import Finished, Json, Seed, verb
+from penumbra.cli.session import Finished, Json, Seed, track, verb
 
 if TYPE_CHECKING:
     from penumbra.data.phantom import PhantomKind
@@ -46,7 +46,7 @@ def make(
             expected("the data set", "phantom", repr(name), "`dataset make phantom`")
         )
     chosen = cast("tuple[PhantomKind, ...]", tuple(kind.strip() for kind in kinds.split(",")))
-    make_phantom(out, count=count, size=size, seed=seed, kinds=chosen)
+    make_phantom(out, count=count, size=size, seed=seed, kinds=chosen, progress=track)
     document = {"out": str(out), "count": count, "size": size, "seed": seed, "kinds": list(chosen)}
     return Finished(
         document,

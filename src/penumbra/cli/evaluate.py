@@ -73,7 +73,7 @@ def evaluate(
         seed=seed,
         command=command_line(),
         created=now(),
-        progress=lambda cases, total: track(cases, total=total, what="evaluate"),
+        progress=track,
         threshold=threshold,
         device=device,
     )

@@ -57,7 +57,7 @@ def quick_start(
         origin="quick-start",
     )
     say(f"1/3 training a U-Net on {source} for at most {minutes:g} min")
-    trained = train(experiment, where / "run", console=Console(stderr=True))
+    trained = train(experiment, where / "run", console=Console(stderr=True), progress=track)
     for decision in trained.decisions:
         say(f"note: {decision}")
     say("2/3 evaluating it on the test split")
@@ -69,7 +69,7 @@ def quick_start(
         seed=seed,
         command=command_line(),
         created=now(),
-        progress=lambda cases, total: track(cases, total=total, what="evaluate"),
+        progress=track,
     )
     say("3/3 drawing masks and doubt of some test images")
     pictures = _draw(where, scored, seed)
@@ -101,7 +101,7 @@ def _phantom(out: Path, seed: int) -> str:
 
     folder = out / "phantom"
     say(f"making {_PHANTOM_COUNT} phantom images in {folder}")
-    make_phantom(folder, count=_PHANTOM_COUNT, size=_PHANTOM_SIZE, seed=seed)
+    make_phantom(folder, count=_PHANTOM_COUNT, size=_PHANTOM_SIZE, seed=seed, progress=track)
     return f"folder:{folder}"
 
 

@@ -7,11 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 Params = ParamSpec("Params")
+T = TypeVar("T")
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; progress goes to stderr.")
@@ -100,7 +101,7 @@ def say_findings(findings: Iterable[Any], *, most: int = 5) -> None:
         say(f"… and {len(found) - most} more findings (--json lists all)")
 
 
-def track(items: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
+def track(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
     """Show a progress bar on standard error where a person watches it."""
     if total < 3 or not sys.stderr.isatty():
         return items

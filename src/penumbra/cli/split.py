@@ -15,6 +15,7 @@ from penumbra.cli.session import (
     Target,
     class_names,
     say_findings,
+    track,
     verb,
 )
 
@@ -62,7 +63,12 @@ def split(
         "contiguous" if contiguous else "given" if given else default
     )
     assignment = split_source(
-        opened, seed=seed, fractions=_three(fractions), strategy=strategy, folds=folds
+        opened,
+        seed=seed,
+        fractions=_three(fractions),
+        strategy=strategy,
+        folds=folds,
+        progress=track,
     )
     write_manifest(out, opened, assignment)
     counts = {name: len(assignment.ids(name)) for name in ("train", "val", "test")}

@@ -16,6 +16,7 @@ from penumbra.cli.session import (
     command_line,
     say,
     say_findings,
+    track,
     verb,
 )
 
@@ -79,7 +80,7 @@ def train(
         model=model,
         width=width,
     )
-    trained = train_run(settings, out, resume=resume, console=Console(stderr=True))
+    trained = train_run(settings, out, resume=resume, console=Console(stderr=True), progress=track)
     Run(out).write_info({"command": command_line()})
     for decision in trained.decisions if not json else ():
         say(f"note: {decision}")

@@ -15,6 +15,7 @@ from penumbra.data.sample import Finding, Record, Split
 from penumbra.data.source import Source
 from penumbra.data.strata import Strata, strata_of
 from penumbra.errors import SettingsError, SourceError, expected
+from penumbra.progress import Progress, silent
 
 __all__ = ["Assignment", "default_strategy", "select", "split_source"]
 
@@ -29,6 +30,7 @@ def split_source(
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
     strategy: Strategy | None = None,
     folds: int | None = None,
+    progress: Progress = silent,
 ) -> Assignment:
     """Divide a source; every group stays whole.
 
@@ -51,6 +53,7 @@ def split_source(
         strategy: how; the layout's own way where not given.
         folds: number of cross-validation folds, 3 or more, as equal in size as groups permit;
             `fractions` then plays no part. Fold 0 is the test split and fold 1 validates.
+        progress: shows how many masks have been read.
 
     Returns:
         The assignment. A sample that cannot be read is in no split and in its findings.
@@ -66,7 +69,7 @@ def split_source(
     if chosen == "given":
         return _given(source)
     kinds = (
-        strata_of(source)
+        strata_of(source, progress=progress)
         if chosen == "random"
         else Strata({record.id: "" for record in source.records})
     )

@@ -11,6 +11,7 @@ from penumbra.data.sample import IGNORE, Finding, Record
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SourceError
 from penumbra.imaging.files import read_size
+from penumbra.progress import Progress, silent
 
 NO_MASK = "no mask"
 EMPTY = "empty"
@@ -31,7 +32,7 @@ class Strata:
     findings: tuple[Finding, ...] = ()
 
 
-def strata_of(source: Source) -> Strata:
+def strata_of(source: Source, *, progress: Progress = silent) -> Strata:
     """Sort samples by their foreground fraction; masks are decoded, images are not.
 
     The fraction is the share of pixels of class 1 and above among all that are not ignored. A
@@ -39,7 +40,7 @@ def strata_of(source: Source) -> Strata:
     """
     fractions: dict[str, float | None] = {}
     findings = []
-    for record in source.records:
+    for record in progress(source.records, total=len(source), what="reading masks"):
         try:
             fractions[record.id] = _fraction(source, record)
         except (ImageFileError, SourceError) as error:

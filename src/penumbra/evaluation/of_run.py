@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +21,11 @@ from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.report import ErrorsByDoubt, ReportData, ReportPicture, write_report
 from penumbra.evaluation.report.choose import images_to_show
 from penumbra.inference.predictor import Predictor
+from penumbra.progress import Progress, silent
 from penumbra.storage import write_json, write_text
 from penumbra.training.run import Run, versions
 
 SplitChoice = Literal["train", "val", "test", "all"]
-Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 _WORST = 10
 
 
@@ -114,7 +114,7 @@ def score_run(
     predictor: Predictor | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> RunEvaluation:
     """Predict and score every sample of a source; nothing is written.
 
@@ -128,7 +128,7 @@ def score_run(
     def watched() -> Iterator[Case | Finding]:
         nonlocal doubt
         cases: Iterable[Case | Finding] = predicted_cases(source, predictor)
-        for case in progress(cases, len(source)) if progress else cases:
+        for case in progress(cases, total=len(source), what="scoring"):
             if isinstance(case, Case) and case.truth.shape == case.prediction.mask.shape:
                 doubt = doubt.update(case.prediction, case.truth)
             yield case
@@ -169,7 +169,7 @@ def evaluate_run(
     seed: int = 0,
     command: str = "",
     created: str = "",
-    progress: Progress | None = None,
+    progress: Progress = silent,
     **predictor_options: Any,
 ) -> RunEvaluation:
     """Evaluate a run and write `metrics.json`, `per_image.csv` and `report.html` into `out`.

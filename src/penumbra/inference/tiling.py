@@ -6,6 +6,7 @@ Planned once, tested without a network, then applied: `plan_tiles` makes a `Tile
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -84,8 +85,9 @@ def _ramp(length: int, overlap: float) -> NDArray[np.float32]:
     return np.asarray(np.clip(distance / edge, 1e-3, 1.0), dtype=np.float32)
 
 
+@functools.lru_cache(maxsize=8)
 def plan_tiles(size: tuple[int, int], *, tile: int, overlap: float = 0.25) -> TilePlan:
-    """Plan the tiles of an image.
+    """Plan the tiles of an image; the last few plans are kept, since images share sizes.
 
     Args:
         size: (H, W) of the image, each ≥ 1.
@@ -113,4 +115,7 @@ def plan_tiles(size: tuple[int, int], *, tile: int, overlap: float = 0.25) -> Ti
     total = np.zeros(size, dtype=np.float32)
     for one in tiles:
         total[one.window] += weight
+    # A plan is shared by all who ask for it.
+    weight.setflags(write=False)
+    total.setflags(write=False)
     return TilePlan(size, tiles, weight, total)

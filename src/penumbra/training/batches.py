@@ -16,6 +16,7 @@ from penumbra.data.sample import IGNORE, Finding
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SourceError, expected
 from penumbra.inference.preprocess import Preprocess, WorkingImage, mask_to_working, to_working
+from penumbra.progress import Progress, silent
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,9 @@ class WorkingSet:
         return working
 
 
-def usable(source: Source, preprocess: Preprocess) -> tuple[WorkingSet, list[bool], list[Finding]]:
+def usable(
+    source: Source, preprocess: Preprocess, *, progress: Progress = silent
+) -> tuple[WorkingSet, list[bool], list[Finding]]:
     """Decode every sample once; leave out, with a finding, those that cannot be used.
 
     Returns:
@@ -84,7 +87,8 @@ def usable(source: Source, preprocess: Preprocess) -> tuple[WorkingSet, list[boo
     good: list[int] = []
     foreground: list[bool] = []
     findings: list[Finding] = []
-    for index, record in enumerate(source.records):
+    records = progress(source.records, total=len(source), what="reading samples")
+    for index, record in enumerate(records):
         if not record.masks:
             message = f"Sample {record.id!r} has no mask and was left out."
             findings.append(Finding("missing-mask", "warning", (record.id,), message))

@@ -28,6 +28,7 @@ from penumbra.errors import ModelError, RunError, SettingsError, expected
 from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.inference.predictor import Predictor
 from penumbra.models.storage import StoredModel, save_model
+from penumbra.progress import Progress, silent
 from penumbra.storage import write_text
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.batches import CropSet, EpochSampler, WorkingSet, usable
@@ -78,7 +79,12 @@ class Trained:
 
 
 def train(
-    experiment: Experiment, out: Path | str, *, resume: bool = False, console: Console | None = None
+    experiment: Experiment,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+    progress: Progress = silent,
 ) -> Trained:
     """Train a network and write a run folder.
 
@@ -88,7 +94,8 @@ def train(
         out: the run folder; must be new, empty, or a run to resume.
         resume: go on from the last checkpoint. A deterministic run ends with the same weights,
             bit for bit, as one that was never cut off.
-        console: where the progress bar goes; none without it.
+        console: where the training's progress bar goes; none without it.
+        progress: shows how many samples have been read before it starts.
 
     Raises:
         RunError: the folder already holds something, or there is nothing to resume.
@@ -103,11 +110,11 @@ def train(
             expected(f"--out {run.folder}", "a new or empty folder", "one that holds files",
                      "--resume to go on with that run, or another --out")
         )  # fmt: skip
-    plan = make_plan(experiment)
+    plan = make_plan(experiment, progress=progress)
     # Whatever a library draws from the global state in here, the caller's stays as it was.
     forked = torch.random.fork_rng(devices=[])
     with _quiet(), _threads(experiment.training.threads), forked:
-        return _Training(plan, run, resume=resume, console=console).go()
+        return _Training(plan, run, resume=resume, console=console, progress=progress).go()
 
 
 def _resumed(run: Run, wish: Experiment) -> Experiment:
@@ -126,14 +133,22 @@ class _Training:
     """One call of `train`, its parts in the order in which they are made."""
 
     def __init__(
-        self, plan: TrainingPlan, run: Run, *, resume: bool, console: Console | None
+        self,
+        plan: TrainingPlan,
+        run: Run,
+        *,
+        resume: bool,
+        console: Console | None,
+        progress: Progress,
     ) -> None:
         self.plan, self.run, self.resume = plan, run, resume
         self.settings: TrainingSettings = plan.experiment.training
         self.device = choose_device(self.settings.device)
         self.precision = choose_precision(self.settings.precision, self.device)
         self.network = plan.build_network()
-        self.samples, foreground, self.findings = usable(plan.train, plan.preprocess)
+        self.samples, foreground, self.findings = usable(
+            plan.train, plan.preprocess, progress=progress
+        )
         n_samples = self.settings.samples_per_epoch or max(_LEAST_SAMPLES, len(self.samples))
         self.sampler = EpochSampler(
             foreground,
@@ -144,7 +159,7 @@ class _Training:
         )
         self.val: WorkingSet | None = None
         if plan.val is not None:
-            self.val, _, more = usable(plan.val, plan.preprocess)
+            self.val, _, more = usable(plan.val, plan.preprocess, progress=progress)
             self.findings += more
         self.budget = Budget(self.settings, steps_per_epoch=len(self.sampler))
         self.keeper = Keeper(
@@ -160,6 +175,7 @@ class _Training:
 
     def go(self) -> Trained:
         if not self.resume:
+            self._check_network()
             self._begin()
         if not (self.resume and self._finished()):
             self._fit()
@@ -175,13 +191,26 @@ class _Training:
         )
         return Trained(
             run=self.run.folder,
-            self._check_network()
             epochs=len(history),
             seconds=seconds,
             validation_dice=self.keeper.best,
             decisions=self.plan.decisions,
             findings=tuple(self.findings),
         )
+
+    def _check_network(self) -> None:
+        """Run a copy on an empty batch, so that one that does not fit leaves no run behind."""
+        plan = self.plan.preprocess
+        batch = torch.zeros(2, plan.channels, plan.size, plan.size)
+        try:
+            with torch.no_grad():
+                copy.deepcopy(self.network).train()(batch)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else repr(error)
+            raise ModelError(
+                expected("the network", f"one that takes images {tuple(batch.shape)}", reason,
+                         f"arguments for {plan.channels} channels, or another image.size")
+            ) from error  # fmt: skip
 
     def _begin(self) -> None:
         write_manifest(self.run.manifest, self.plan.source, self.plan.assignment)
@@ -198,20 +227,6 @@ class _Training:
         )
         # Last, since it is what says that a run is here.
         write_text(self.run.folder / EXPERIMENT, self.plan.experiment.to_yaml())
-    def _check_network(self) -> None:
-        """Run a copy on an empty batch, so that one that does not fit leaves no run behind."""
-        plan = self.plan.preprocess
-        batch = torch.zeros(2, plan.channels, plan.size, plan.size)
-        try:
-            with torch.no_grad():
-                copy.deepcopy(self.network).train()(batch)
-        except (RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else repr(error)
-            raise ModelError(
-                expected("the network", f"one that takes images {tuple(batch.shape)}", reason,
-                         f"arguments for {plan.channels} channels, or another image.size")
-            ) from error  # fmt: skip
-
 
     def _finished(self) -> bool:
         """Whether the checkpoint is already at the bound; takes its state over if so."""

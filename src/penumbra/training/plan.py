@@ -19,6 +19,7 @@ from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.catalogue import build_model
 from penumbra.models.storage import StoredModel
+from penumbra.progress import Progress, silent
 from penumbra.training.experiment import Experiment, SplitSettings
 
 _LOOK_AT = 16
@@ -75,6 +76,7 @@ def open_split_source(
     split: SplitSettings,
     target: str | None = None,
     class_names: Sequence[str] | None = None,
+    progress: Progress = silent,
 ) -> tuple[Source, Assignment]:
     """Open a source with masks and its split: a manifest's own, or one made by the settings.
 
@@ -88,11 +90,17 @@ def open_split_source(
     strategy = split.strategy
     if strategy == "auto":
         strategy = layout_named(source.layout).strategy
-    assignment = split_source(source, seed=split.seed, fractions=split.fractions, strategy=strategy)
+    assignment = split_source(
+        source,
+        seed=split.seed,
+        fractions=split.fractions,
+        strategy=strategy,
+        progress=progress,
+    )
     return source, assignment
 
 
-def make_plan(experiment: Experiment) -> TrainingPlan:
+def make_plan(experiment: Experiment, *, progress: Progress = silent) -> TrainingPlan:
     """Open the source, split it and resolve what the experiment leaves to us.
 
     Raises:
@@ -108,6 +116,7 @@ def make_plan(experiment: Experiment) -> TrainingPlan:
         split=experiment.split,
         target=experiment.target,
         class_names=experiment.classes,
+        progress=progress,
     )
     train, val = select(source, assignment, "train"), select(source, assignment, "val")
     preprocess, decisions = _resolve_images(experiment, train)

@@ -7,7 +7,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from penumbra.training.budget import Budget
 from penumbra.training.keeper import Keeper
@@ -24,6 +31,8 @@ class TrainingBar(pl.Callback):
             BarColumn(bar_width=30),
             TextColumn("{task.percentage:3.0f} %"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
             console=console,
         )
@@ -61,6 +70,8 @@ class TrainingBar(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the finished bar standing; a run that stops early is done all the same."""
         del trainer, pl_module
+        if self._task is not None:
+            self.progress.update(self._task, completed=1.0)
         self.stop()
 
     def on_exception(
@@ -70,8 +81,6 @@ class TrainingBar(pl.Callback):
         del trainer, pl_module, exception
         self.stop()
 
-        if self._task is not None:
-            self.progress.update(self._task, completed=1.0)
     def stop(self) -> None:
         """Take the bar down."""
         self.progress.stop()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from penumbra.data.phantom.sample import KINDS, PhantomKind, PhantomSample, phantom_sample
 from penumbra.errors import SettingsError, StorageError, expected
+from penumbra.progress import Progress, silent
 
 SETTINGS_FILE = "phantom.json"
 _FOLDERS = ("images", "masks", "truth", "readers")
@@ -68,14 +69,20 @@ def _write_sample(folder: Path, stem: str, sample: PhantomSample) -> None:
 
 
 def _write_set(
-    folder: Path, *, count: int, size: int, seed: int, kinds: Sequence[PhantomKind]
+    folder: Path,
+    *,
+    count: int,
+    size: int,
+    seed: int,
+    kinds: Sequence[PhantomKind],
+    progress: Progress,
 ) -> None:
     for name in _FOLDERS:
         (folder / name).mkdir()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "group"))
-    for number in range(count):
+    for number in progress(range(count), total=count, what="drawing"):
         kind, index = kinds[number % len(kinds)], number // len(kinds)
         sample = phantom_sample(kind, size=size, seed=seed, index=index)
         stem = f"{kind}_{index:05d}"
@@ -111,6 +118,7 @@ def make_phantom(
     size: int = 128,
     seed: int = 0,
     kinds: Sequence[PhantomKind] = KINDS,
+    progress: Progress = silent,
 ) -> Path:
     """Write a phantom set: the ``folder`` layout, with the truth and the readers beside it.
 
@@ -125,6 +133,7 @@ def make_phantom(
         size: pixels per side, at least 16.
         seed: a set is a function of count, size, seed and kinds.
         kinds: what the images look like.
+        progress: shows how many images have been drawn.
 
     Returns:
         `out`.
@@ -147,7 +156,7 @@ def make_phantom(
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
             staged = Path(beside)
-            _write_set(staged, count=count, size=size, seed=seed, kinds=kinds)
+            _write_set(staged, count=count, size=size, seed=seed, kinds=kinds, progress=progress)
             _replace(staged, out)
     except OSError as error:
         raise StorageError(
