@@ -53,8 +53,9 @@ class Case:
 
 CASES = (
     Case("dsb2018-5min", "dsb2018", "dsb2018", 5, "dsb2018", wanted=(("overall", 0.86),)),
-    Case("dsb2018-30min", "dsb2018", "dsb2018", 30, "dsb2018", wanted=(("overall", 0.90),)),
-    Case("covid-cxr-lungs", "covid-cxr", "covid_cxr", 5, "covid-cxr-lungs", target="lungs",
+    # The figure wanted is for 30 minutes on two cores; half of that is asked to be enough.
+    Case("dsb2018-15min", "dsb2018", "dsb2018", 15, "dsb2018", wanted=(("overall", 0.90),)),
+    Case("covid-cxr-lungs", "covid-cxr", "covid_cxr", 3, "covid-cxr-lungs", target="lungs",
          wanted=(("overall", 0.90),), baseline=True),
     Case("covid-cxr-infection", "covid-cxr", "covid_cxr", 5, "covid-cxr-infection",
          target="infection", baseline=True),
