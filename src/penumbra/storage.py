@@ -8,6 +8,7 @@ import json
 import math
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ def atomic_path(target: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Try whether a folder can be written, so that long work does not find out at its end.
+
+    Nothing is made that stays: a folder that does not exist yet is tried at its nearest parent.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    folder = Path(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _storage_error(folder, error) from error
 
 
 def write_bytes(target: Path, data: bytes) -> None:

@@ -28,7 +28,7 @@ def test_tiles_of_one_image_blend_back_to_it(height, width, tile, overlap):
     image = np.random.default_rng(0).random((2, height, width)).astype(np.float32)
     plan = plan_tiles((height, width), tile=tile, overlap=overlap)
     parts = [image[(slice(None), *one.window)] for one in plan.tiles]
-    np.testing.assert_allclose(plan.blend(parts, 2), image, atol=1e-6)
+    np.testing.assert_allclose(plan.blend(parts), image, atol=1e-6)
 
 
 @given(st.integers(10, 200), st.integers(5, 40), st.floats(0, 0.8))
@@ -48,7 +48,7 @@ def test_classes_still_sum_to_one():
     for one in plan.tiles:
         p = rng.random((3, one.height, one.width)).astype(np.float32)
         parts.append(p / p.sum(axis=0))
-    np.testing.assert_allclose(plan.blend(parts, 3).sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(plan.blend(parts).sum(axis=0), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("arguments", [{"tile": 0}, {"tile": 8, "overlap": 1.0}])

@@ -58,3 +58,20 @@ def test_only_module_classes_are_imported(path):
 def test_wrong_keywords_are_refused():
     with pytest.raises(ModelError, match="keywords"):
         Wrapped(1, 1, target="torch.nn.Conv2d", keywords={"no": 1})
+
+
+def test_a_run_cannot_bring_code_along(tmp_path, monkeypatch):
+    import sys
+
+    from penumbra.models.storage import load_model, save_model
+
+    (tmp_path / "stowaway.py").write_text(
+        "from torch import nn\nclass Net(nn.Conv2d):\n    pass\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    keywords = {"in_channels": 1, "out_channels": 1, "kernel_size": 1}
+    save_model(tmp_path, Wrapped(1, 1, target="stowaway.Net", keywords=keywords))
+    monkeypatch.delitem(sys.modules, "stowaway")
+    with pytest.raises(ModelError, match="inside the run folder"):
+        load_model(tmp_path)
+    assert "stowaway" not in sys.modules

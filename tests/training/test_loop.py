@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from penumbra.errors import ModelError, RunError, SourceError
+from penumbra.errors import ModelError, RunError, SettingsError, SourceError, StorageError
 from penumbra.imaging.files import read_image
 from penumbra.inference.predictor import Predictor
 from penumbra.training.batches import EpochSampler
@@ -286,3 +286,31 @@ def test_a_damaged_checkpoint_or_history_is_said(tiny, tmp_path):
     (run.folder / "history.jsonl").write_text("{bad\n")
     with pytest.raises(RunError, match="one JSON object a line"):
         run.history()
+
+
+@pytest.mark.parametrize(
+    "change", ["training.seed=5", "model.arguments.width=9", "training.loss=ce"]
+)
+def test_a_resume_with_other_settings_is_refused(tiny, tmp_path, change):
+    train(tiny, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    with pytest.raises(SettingsError, match="the run's own"):
+        train(Experiment().with_settings([change]), tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), before)
+    train(tiny, tmp_path / "run", resume=True)
+    assert same(weights(tmp_path / "run"), before)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(tiny, tmp_path, monkeypatch):
+    import errno
+    from pathlib import Path
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StorageError, match="freeing space"):
+        train(tiny, tmp_path / "run")
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "run").rglob("*.part*")] == []
+    assert not (tmp_path / "run" / "experiment.yaml").exists()

@@ -11,6 +11,7 @@ from penumbra.cli.evaluate import SplitName, figure
 from penumbra.cli.session import Finished, Json, Seed, Target, say, say_findings, track, verb
 
 if TYPE_CHECKING:
+    from penumbra.data.sample import Finding
     from penumbra.evaluation.benchmark import Comparison
 
 _SHOWN = (
@@ -53,6 +54,7 @@ def benchmark(
         )
 
     evaluations = {}
+    findings: list[Finding] = []
     for name, folder in zip(_names(run), run, strict=True):
         say(f"scoring {name}")
         samples = open_for_run(Run(folder), source, split=split.value, target=target)
@@ -64,13 +66,18 @@ def benchmark(
             progress=track,
         )
         evaluations[name] = scored.evaluation
-        if not json:
-            say_findings(scored.evaluation.findings)
+        findings += scored.evaluation.findings
     comparison = compare(evaluations, threshold=threshold, seed=seed)
     document = {"source": source, "split": split.value, **comparison.to_json()}
+    # Runs share their samples, and so what was found about them.
+    findings = list(dict.fromkeys([*findings, *comparison.findings]))
+    document["findings"] = findings
+    if not json:
+        say_findings(findings)
     if out is not None:
         write_json(out / "benchmark.json", document)
-    return Finished(document, _lines(comparison))
+    unusable = any(finding.severity == "error" for finding in findings)
+    return Finished(document, _lines(comparison), code=1 if unusable else 0)
 
 
 def _lines(comparison: Comparison) -> list[str]:

@@ -116,10 +116,8 @@ def _with_options(
     document = settings.model_dump(mode="json")
     document |= {key: value for key, value in top.items() if value is not None}
     document["training"] |= {key: value for key, value in training.items() if value is not None}
-    if model is not None and model != document["model"]["name"]:
+    if model is not None:
         document["model"]["name"] = model
-        if model == "wrap":
-            document["model"]["arguments"].pop("width", None)
     if width is not None:
         document["model"]["arguments"]["width"] = width
     return Experiment.parse(document, origin="the command line")

@@ -22,7 +22,7 @@ from penumbra.evaluation.report import ErrorsByDoubt, ReportData, ReportPicture,
 from penumbra.evaluation.report.choose import images_to_show
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
-from penumbra.storage import write_json, write_text
+from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run, versions
 
 SplitChoice = Literal["train", "val", "test", "all"]
@@ -194,6 +194,7 @@ def evaluate_run(
     folder, where = Run(Path(run)), Path(out)
     predictor = Predictor.load(folder.folder, **predictor_options)
     samples = open_for_run(folder, source, split=split, target=target)
+    check_writable(where)
     scored = score_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
         progress=progress,

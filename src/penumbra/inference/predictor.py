@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ class _Job:
     plan: TilePlan
 
     @property
-    def tiles(self) -> list[NDArray[np.float32]]:
-        return [self.pixels[(slice(None), *tile.window)] for tile in self.plan.tiles]
+    def tiles(self) -> Iterator[NDArray[np.float32]]:
+        return (self.pixels[(slice(None), *tile.window)] for tile in self.plan.tiles)
 
 
 class Predictor:
@@ -122,20 +123,11 @@ class Predictor:
         """
         started = time.perf_counter()
         jobs = [self._prepare(image) for image in images]
-        prepared = time.perf_counter()
-        parts = self._run([tile for job in jobs for tile in job.tiles])
-        forwarded = time.perf_counter()
-        predictions: list[Prediction] = []
-        shared = {
-            "prepare": (prepared - started) / max(1, len(jobs)),
-            "network": (forwarded - prepared) / max(1, len(jobs)),
-        }
-        position = 0
-        for job in jobs:
-            count = len(job.plan.tiles)
-            predictions.append(self._finish(job, parts[position : position + count], seed, shared))
-            position += count
-        return predictions
+        prepare = (time.perf_counter() - started) / max(1, len(jobs))
+        # Tiles flow through the network and are blended as they come, so that memory holds one
+        # image's probabilities and one group of tiles, however many tiles there are.
+        parts = self._run(tile for job in jobs for tile in job.tiles)
+        return [self._finish(job, parts, seed, prepare) for job in jobs]
 
     def _prepare(self, image: NDArray[np.generic]) -> _Job:
         if image.ndim != 3:
@@ -152,41 +144,37 @@ class Predictor:
             working, pixels, plan_tiles(size, tile=self.preprocess.size, overlap=self.overlap)
         )
 
-    def _run(self, tiles: list[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """Run tiles through the network, those of one shape together, order kept."""
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for index, tile in enumerate(tiles):
-            by_shape.setdefault(tile.shape, []).append(index)
-        parts: list[NDArray[np.float32] | None] = [None] * len(tiles)
-        for indices in by_shape.values():
-            for start in range(0, len(indices), self.batch_size):
-                chosen = indices[start : start + self.batch_size]
-                batch = torch.from_numpy(np.stack([tiles[i] for i in chosen]))
-                probabilities = logits_to_probabilities(self.engine.logits(batch)).numpy()
-                for i, part in zip(chosen, probabilities, strict=True):
-                    parts[i] = part
-        return [part for part in parts if part is not None]
+    def _run(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Run tiles through the network, neighbours of one shape together, order kept."""
+        for _, alike in itertools.groupby(tiles, key=lambda tile: tile.shape):
+            while group := list(itertools.islice(alike, self.batch_size)):
+                logits = self.engine.logits(torch.from_numpy(np.stack(group)))
+                yield from logits_to_probabilities(logits).numpy()
 
     def _finish(
-        self,
-        job: _Job,
-        parts: list[NDArray[np.float32]],
-        seed: int,
-        timings: dict[str, float],
+        self, job: _Job, parts: Iterator[NDArray[np.float32]], seed: int, prepare: float
     ) -> Prediction:
         started = time.perf_counter()
-        probabilities = job.plan.blend(parts, parts[0].shape[0])
+        own = itertools.islice(parts, len(job.plan.tiles))
+        probabilities = job.plan.blend(own)
+        forwarded = time.perf_counter()
         if self.preprocess.fit == "resize":
             height, width = job.working.pixels.shape[:2]
             probabilities = probabilities_to_original(
                 probabilities[:, :height, :width], job.working.original_size
             )
+        mask, doubt = self._mask(probabilities), entropy(probabilities)
+        done = time.perf_counter()
         return Prediction(
             probabilities=probabilities,
-            mask=self._mask(probabilities),
-            uncertainty={"entropy": entropy(probabilities)},
+            mask=mask,
+            uncertainty={"entropy": doubt},
             seed=seed,
-            timings={**timings, "finish": time.perf_counter() - started},
+            timings={
+                "prepare": prepare,
+                "network": forwarded - started,
+                "finish": done - forwarded,
+            },
             class_names=self.class_names,
         )
 

@@ -48,21 +48,22 @@ class TilePlan:
     weight: NDArray[np.float32]
     total: NDArray[np.float32]
 
-    def blend(self, parts: Iterable[NDArray[np.float32]], channels: int) -> NDArray[np.float32]:
+    def blend(self, parts: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Compute Σ_t w_t p_t / Σ_t w_t at every pixel, in float32.
 
         Args:
             parts: (C, h, w) float32 for every tile, in the order of `tiles`. The order is what
                 makes the sum the same, bit for bit, however the tiles were batched.
-            channels: C.
 
         Returns:
             (C, H, W) float32.
         """
-        if len(self.tiles) == 1:
-            return np.asarray(next(iter(parts)), dtype=np.float32)
-        joined = np.zeros((channels, *self.size), dtype=np.float32)
+        joined = np.zeros((0, *self.size), dtype=np.float32)
         for tile, part in zip(self.tiles, parts, strict=True):
+            if len(self.tiles) == 1:
+                return np.asarray(part, dtype=np.float32)
+            if not len(joined):
+                joined = np.zeros((len(part), *self.size), dtype=np.float32)
             joined[(slice(None), *tile.window)] += self.weight * part
         joined /= self.total
         return joined

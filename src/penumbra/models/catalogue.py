@@ -18,11 +18,13 @@ class Architecture:
         name: what `--model` takes.
         path: dotted path of the class; imported when it is built.
         describe: one sentence for `penumbra models`.
+        defaults: arguments that training gives where the experiment does not.
     """
 
     name: str
     path: str
     describe: str
+    defaults: tuple[tuple[str, Any], ...] = ()
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -30,11 +32,13 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         "unet",
         "penumbra.models.unet.unet.UNet",
         "The classic U-Net; width, depth and normalisation are arguments.",
+        (("width", 32),),
     ),
     Architecture(
         "noise-unet",
         "penumbra.models.noise_unet.NoiseAwareUNet",
         "The U-Net with gated feature noise at its skips and bottleneck (experimental).",
+        (("width", 32),),
     ),
     Architecture(
         "wrap",

@@ -158,9 +158,10 @@ def load_model(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
 
     Raises:
         RunError: a file is missing or damaged, or the weights do not fit the network.
-        ModelError: the architecture is not in the catalogue.
+        ModelError: the architecture is not in the catalogue, or names a module in the folder.
     """
     from penumbra.models.catalogue import build_model  # noqa: PLC0415 - the list needs us
+    from penumbra.models.wrap import refuse_code_in  # noqa: PLC0415 - it needs us
 
     document = read_model_json(folder)
     architecture, arguments = document.get("architecture"), document.get("arguments")
@@ -173,6 +174,8 @@ def load_model(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
                 "a fresh copy of the run folder",
             )
         )
+    if "target" in arguments:
+        refuse_code_in(Path(folder), str(arguments["target"]))
     model = build_model(architecture, **arguments)
     path = Path(folder) / WEIGHTS_FILE
     try:

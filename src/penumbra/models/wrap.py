@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
@@ -47,6 +49,30 @@ def import_module_class(target: str) -> type[nn.Module]:
             )
         )
     return found
+
+
+def refuse_code_in(folder: Path, target: str) -> None:
+    """Refuse a dotted path whose module would be imported from inside a run folder.
+
+    Python may look for modules in the working folder. A run that came from elsewhere could then
+    bring code of its own along; installed packages and the reader's own modules are meant.
+
+    Raises:
+        ModelError: the module lies in `folder`.
+    """
+    spec = importlib.util.find_spec(target.partition(".")[0])
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
+    home = folder.resolve()
+    for place in filter(None, places):
+        if Path(place).resolve().is_relative_to(home):
+            raise ModelError(
+                expected(
+                    f"the module of {target!r}",
+                    "installed, or your own",
+                    f"a file inside the run folder ({place})",
+                    "reading that file first, and moving it out of the folder if you trust it",
+                )
+            )
 
 
 class Wrapped(StoredModel):

@@ -27,10 +27,13 @@ class _Settings(BaseModel):
 
 
 class ModelSettings(_Settings):
-    """Which network; `arguments` go to its constructor beside channels and classes."""
+    """Which network; `arguments` go to its constructor beside channels and classes.
+
+    A U-Net's width is 32 where `arguments` do not say it.
+    """
 
     name: str = "unet"
-    arguments: dict[str, Any] = Field(default_factory=lambda: {"width": 32})
+    arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class SplitSettings(_Settings):

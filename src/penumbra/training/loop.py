@@ -10,7 +10,7 @@ import signal
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.inference.predictor import Predictor
 from penumbra.models.storage import StoredModel, save_model
 from penumbra.progress import Progress, silent
-from penumbra.storage import write_text
+from penumbra.storage import check_writable, write_text
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.batches import CropSet, EpochSampler, WorkingSet, usable
 from penumbra.training.budget import Budget, epoch_bound
@@ -105,12 +105,16 @@ def train(
     run = Run(Path(out))
     if resume:
         experiment = _resumed(run, experiment)
+        if run.manifest.is_file():
+            # The split is the run's own, whatever has been added to the folder since.
+            experiment = experiment.model_copy(update={"source": str(run.manifest)})
     elif run.folder.is_dir() and any(run.folder.iterdir()):
         raise RunError(
             expected(f"--out {run.folder}", "a new or empty folder", "one that holds files",
                      "--resume to go on with that run, or another --out")
         )  # fmt: skip
     plan = make_plan(experiment, progress=progress)
+    check_writable(run.folder)
     # Whatever a library draws from the global state in here, the caller's stays as it was.
     forked = torch.random.fork_rng(devices=[])
     with _quiet(), _threads(experiment.training.threads), forked:
@@ -118,15 +122,34 @@ def train(
 
 
 def _resumed(run: Run, wish: Experiment) -> Experiment:
+    """Give the run's own experiment with its bounds raised; other wishes must agree with it."""
     kept = run.experiment()
-    bounds = {
-        name: value
-        for name in ("epochs", "max_minutes")
-        if (value := getattr(wish.training, name)) is not None
+    bounds = wish.training.model_dump(include={"epochs", "max_minutes"}, exclude_none=True)
+    asked = _leaves(wish.model_dump(mode="json", exclude_defaults=True))
+    own = _leaves(kept.model_dump(mode="json"))
+    differ = {
+        key: value
+        for key, value in asked.items()
+        if value != own.get(key) and key not in ("training.epochs", "training.max_minutes")
     }
-    training = kept.training.model_copy(update=bounds)
-    source = str(run.manifest) if run.manifest.is_file() else kept.source
-    return kept.model_copy(update={"training": training, "source": source})
+    if differ:
+        key, value = next(iter(differ.items()))
+        raise SettingsError(
+            expected(f"{key} of a resumed run", f"the run's own, {own.get(key)!r}", repr(value),
+                     "--resume with --epochs or --max-minutes alone, or a new --out")
+        )  # fmt: skip
+    return kept.model_copy(update={"training": kept.training.model_copy(update=bounds)})
+
+
+def _leaves(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings to ``section.key``; what is left to us (``auto``) asks nothing."""
+    found: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            found |= _leaves(value, f"{prefix}{key}.")
+        elif value != "auto":
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 class _Training:
@@ -174,7 +197,10 @@ class _Training:
         self.bar = TrainingBar(self.budget, self.keeper, console) if console else None
 
     def go(self) -> Trained:
-        if not self.resume:
+        if self.resume:
+            text = self.plan.experiment.model_copy(update={"source": self.run.experiment().source})
+            write_text(self.run.folder / EXPERIMENT, text.to_yaml())
+        else:
             self._check_network()
             self._begin()
         if not (self.resume and self._finished()):

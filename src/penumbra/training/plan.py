@@ -17,10 +17,10 @@ from penumbra.data.source import Source, Symmetry, require_masks
 from penumbra.data.split import Assignment, select, split_source
 from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
 from penumbra.inference.preprocess import Preprocess
-from penumbra.models.catalogue import build_model
+from penumbra.models.catalogue import build_model, find_architecture
 from penumbra.models.storage import StoredModel
 from penumbra.progress import Progress, silent
-from penumbra.training.experiment import Experiment, SplitSettings
+from penumbra.training.experiment import Experiment, ModelSettings, SplitSettings
 
 _LOOK_AT = 16
 _TOO_LARGE = 2.5
@@ -127,6 +127,7 @@ def make_plan(experiment: Experiment, *, progress: Progress = silent) -> Trainin
             "target": source.target,
             "classes": source.class_names,
             "image": experiment.image.model_copy(update=preprocess.model_dump()),
+            "model": _resolve_model(experiment),
         }
     )
     return TrainingPlan(
@@ -139,6 +140,11 @@ def make_plan(experiment: Experiment, *, progress: Progress = silent) -> Trainin
         symmetry=symmetry,
         decisions=(_say_split(source, assignment), *decisions),
     )
+
+
+def _resolve_model(experiment: Experiment) -> ModelSettings:
+    defaults = dict(find_architecture(experiment.model.name).defaults)
+    return experiment.model.model_copy(update={"arguments": defaults | experiment.model.arguments})
 
 
 def _say_split(source: Source, assignment: Assignment) -> str:
