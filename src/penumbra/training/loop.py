@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import logging
 import pickle
-import signal
 import struct
-import threading
-import warnings
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +33,9 @@ from penumbra.training.losses import make_loss
 from penumbra.training.module import SegmentationModule
 from penumbra.training.plan import TrainingPlan, make_plan
 from penumbra.training.progress import TrainingBar
+from penumbra.training.resume import resumed
 from penumbra.training.run import EXPERIMENT, Run, versions
+from penumbra.training.surroundings import bounded_threads, passed_on_keyboard, quiet
 from penumbra.training.validation import Validation, validate
 
 _LEAST_SAMPLES = 256
@@ -104,7 +100,7 @@ def train(
     """
     run = Run(Path(out))
     if resume:
-        experiment = _resumed(run, experiment)
+        experiment = resumed(run, experiment)
         if run.manifest.is_file():
             # The split is the run's own, whatever has been added to the folder since.
             experiment = experiment.model_copy(update={"source": str(run.manifest)})
@@ -117,39 +113,8 @@ def train(
     check_writable(run.folder)
     # Whatever a library draws from the global state in here, the caller's stays as it was.
     forked = torch.random.fork_rng(devices=[])
-    with _quiet(), _threads(experiment.training.threads), forked:
+    with quiet(), bounded_threads(experiment.training.threads), forked:
         return _Training(plan, run, resume=resume, console=console, progress=progress).go()
-
-
-def _resumed(run: Run, wish: Experiment) -> Experiment:
-    """Give the run's own experiment with its bounds raised; other wishes must agree with it."""
-    kept = run.experiment()
-    bounds = wish.training.model_dump(include={"epochs", "max_minutes"}, exclude_none=True)
-    asked = _leaves(wish.model_dump(mode="json", exclude_defaults=True))
-    own = _leaves(kept.model_dump(mode="json"))
-    differ = {
-        key: value
-        for key, value in asked.items()
-        if value != own.get(key) and key not in ("training.epochs", "training.max_minutes")
-    }
-    if differ:
-        key, value = next(iter(differ.items()))
-        raise SettingsError(
-            expected(f"{key} of a resumed run", f"the run's own, {own.get(key)!r}", repr(value),
-                     "--resume with --epochs or --max-minutes alone, or a new --out")
-        )  # fmt: skip
-    return kept.model_copy(update={"training": kept.training.model_copy(update=bounds)})
-
-
-def _leaves(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings to ``section.key``; what is left to us (``auto``) asks nothing."""
-    found: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping) and value:
-            found |= _leaves(value, f"{prefix}{key}.")
-        elif value != "auto":
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 class _Training:
@@ -308,7 +273,7 @@ class _Training:
             log_every_n_steps=1,
         )
         checkpoint = self.run.checkpoint if self.resume else None
-        with _keyboard():
+        with passed_on_keyboard():
             trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
 
     def _validate(self, network: nn.Module) -> Validation:
@@ -334,48 +299,3 @@ class _Training:
             "has_background": source.has_background,
         }
         save_model(self.run.folder, network, details=details)
-
-
-@contextlib.contextmanager
-def _keyboard() -> Iterator[None]:
-    """Pass Ctrl-C on: Lightning turns it into an exit, and leaves the signal ignored."""
-    ours = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if ours else None
-    try:
-        yield
-    except SystemExit as stop:
-        raise KeyboardInterrupt from stop
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, handler)
-
-
-@contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Bound torch's CPU threads for a while; 0 leaves them as they are."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice off the terminal, and its global switches from outliving us."""
-    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", message=".*(isinstance\\(treespec|LeafSpec).*")
-            yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
