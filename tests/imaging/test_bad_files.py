@@ -114,16 +114,38 @@ def bomb(width: int, height: int) -> bytes:
     [
         ((12_000, 12_000), "at most 100,000,000 pixels"),
         ((70_000, 2), "at most 65,500 pixels along a side"),
-        ((60_000, 60_000), "Expected .*bomb.png"),
+        ((14_000, 14_000), "at most 100,000,000 pixels"),
+        ((60_000, 60_000), "at most 100,000,000 pixels, but got 60000×60000"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("error")
 def test_a_bomb_is_refused_by_its_header(tmp_path: Path, size: tuple[int, int], match: str) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(*size))
     for read in READ:
         with pytest.raises(ImageFileError, match=match):
             read(path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["jpg", "gif", "bmp"])
+def test_other_bombs_are_refused_by_their_header(tmp_path: Path, kind: str) -> None:
+    data = bytearray(encoded(tmp_path, kind))
+    start = data.index(b"\xff\xc0") + 5 if kind == "jpg" else {"gif": 6, "bmp": 18}[kind]
+    form = {"jpg": ">HH", "gif": "<HH", "bmp": "<ii"}[kind]
+    struct.pack_into(form, data, start, 40_000, 40_000)
+    path = tmp_path / f"bomb.{kind}"
+    path.write_bytes(bytes(data))
+    for read in READ:
+        with pytest.raises(ImageFileError, match="at most 100,000,000 pixels"):
+            read(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_image_within_the_limits_is_opened_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(bomb(9_500, 10_000))
+    assert read_size(path) == (10_000, 9_500)
 
 
 def test_a_tiff_bomb_is_refused_by_its_header(tmp_path: Path) -> None:

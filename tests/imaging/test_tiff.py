@@ -116,6 +116,26 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "nan.tif", np.full((4, 4), np.nan, np.float32))
     with pytest.raises(ImageFileError, match="finite"):
         read_image(tmp_path / "nan.tif")
+    tifffile.imwrite(tmp_path / "wave.tif", np.full((4, 4), 3 + 4j, np.complex64))
+    for read in (read_image, read_mask_file):
+        with pytest.raises(ImageFileError, match=r"complex ones \(complex64\)\. Try"):
+            read(tmp_path / "wave.tif")
     tifffile.imwrite(tmp_path / "half.tif", np.full((4, 4), 0.5, np.float32))
     with pytest.raises(ImageFileError, match="whole number"):
         read_mask_file(tmp_path / "half.tif")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(np.nan, "finite"), (np.inf, "finite"), (1e300, "finite"), (1e30, "whole number 0–255")],
+)
+def test_what_no_mask_can_hold_is_refused_without_a_warning(
+    tmp_path: Path, photometric: str, value: float, said: str
+) -> None:
+    array = np.zeros((4, 4))
+    array[1, 2] = value
+    tifffile.imwrite(tmp_path / "m.tif", array, photometric=photometric)
+    with pytest.raises(ImageFileError, match=said):
+        read_mask_file(tmp_path / "m.tif")

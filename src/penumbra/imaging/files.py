@@ -172,8 +172,8 @@ def _whole_bytes(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
         return np.asarray(array, dtype=np.uint8)
     if array.dtype == np.uint16 and np.isin(array, (0, 65535)).all():
         return np.where(array == 0, 0, 255).astype(np.uint8)
-    small = array.astype(np.uint8)
-    if (small != array).any():
+    # Bounds come before the cast: beyond them a float has no byte, and NumPy would warn of it.
+    if not ((array >= 0) & (array <= 255)).all() or (array != array.astype(np.uint8)).any():
         raise ImageFileError(
             expected(
                 f"every value in the mask {path}",
@@ -182,4 +182,4 @@ def _whole_bytes(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
                 "exporting it as 8-bit class indices",
             )
         )
-    return small
+    return array.astype(np.uint8)

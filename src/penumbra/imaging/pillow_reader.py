@@ -13,6 +13,10 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from penumbra.imaging.formats import FileFormat
 from penumbra.imaging.limits import Limits, damaged
@@ -20,11 +24,12 @@ from penumbra.imaging.orientation import ORIENTATION_TAG, apply_orientation, swa
 
 _LOG = logging.getLogger(__name__)
 
-_PILLOW_FORMATS: dict[FileFormat, tuple[str, ...]] = {
-    "png": ("PNG",),
-    "jpeg": ("JPEG", "MPO"),
-    "gif": ("GIF",),
-    "bmp": ("BMP",),
+# Not `Image.open`: it has size limits of its own, which warn below ours and refuse in other words.
+_OPENERS: dict[FileFormat, type[ImageFile.ImageFile]] = {
+    "png": PngImageFile,
+    "jpeg": JpegImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
 }
 _DECODER_ERRORS = (
     OSError,
@@ -50,7 +55,7 @@ _BYTES_PER_PIXEL = {"1": 1, "L": 1, "I": 2, "I;16": 2, "I;16B": 2, "F": 4}
 def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """Open a file, check its size, and turn whatever the decoder raises into our error."""
     try:
-        with Image.open(path, formats=_PILLOW_FORMATS[file_format]) as picture:
+        with _OPENERS[file_format](path) as picture:
             per_pixel = 6 if _deep_colour(picture) else _BYTES_PER_PIXEL.get(picture.mode, 3)
             limits.check_size(path, picture.height, picture.width, bytes_per_pixel=per_pixel)
             yield picture

@@ -61,12 +61,6 @@ def image(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.generic
     with _first_page(path, limits) as page:
         array = _in_colour(path, page, _stored(path, page))
         array = apply_orientation(array, _orientation(page))
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ImageFileError(
-            expected(
-                str(path), "made of finite values", "NaN or infinity", "replacing them by numbers"
-            )
-        )
     return np.ascontiguousarray(array)
 
 
@@ -87,6 +81,15 @@ def _orientation(page: tifffile.TiffPage) -> int:
 
 def _stored(path: Path, page: tifffile.TiffPage) -> NDArray[np.generic]:
     """Give the page's samples as (H, W, S), in the file's own meaning."""
+    if page.dtype is not None and page.dtype.kind == "c":
+        raise ImageFileError(
+            expected(
+                str(path),
+                "made of real numbers",
+                f"complex ones ({page.dtype})",
+                "exporting the magnitude, or whichever part is wanted",
+            )
+        )
     array: NDArray[np.generic] = page.asarray(maxworkers=1)
     height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if array.size != height * width * samples:
@@ -108,7 +111,7 @@ def _in_colour(
 ) -> NDArray[np.generic]:
     if page.photometric == _PALETTE:
         return _through_palette(page, array)
-    array = _plain_depth(page, array)
+    array = _plain_depth(path, page, array)
     if page.photometric == _SEPARATED and array.shape[-1] >= 4:
         return _from_cmyk(array)
     if page.photometric == _MINISWHITE:
@@ -132,12 +135,23 @@ def _through_palette(page: tifffile.TiffPage, array: NDArray[np.generic]) -> NDA
     return colours[..., :1] if (palette == palette[:, :1]).all() else colours
 
 
-def _plain_depth(page: tifffile.TiffPage, array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _plain_depth(
+    path: Path, page: tifffile.TiffPage, array: NDArray[np.generic]
+) -> NDArray[np.generic]:
     if page.bitspersample == 1:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype in (np.uint8, np.uint16, np.float32):
+    if array.dtype in (np.uint8, np.uint16):
         return array.astype(array.dtype.newbyteorder("="))
-    return array.astype(np.float32)
+    # What float32 cannot hold becomes infinite, which is refused below.
+    with np.errstate(over="ignore"):
+        real = array.astype(np.float32)
+    if not np.isfinite(real).all():
+        raise ImageFileError(
+            expected(
+                str(path), "made of finite values", "NaN or infinity", "replacing them by numbers"
+            )
+        )
+    return real
 
 
 def _inverted(array: NDArray[np.generic]) -> NDArray[np.generic]:
