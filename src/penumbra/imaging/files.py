@@ -173,7 +173,8 @@ def _whole_bytes(path: Path, array: NDArray[np.generic]) -> NDArray[np.uint8]:
     if array.dtype == np.uint16 and np.isin(array, (0, 65535)).all():
         return np.where(array == 0, 0, 255).astype(np.uint8)
     # Bounds come before the cast: beyond them a float has no byte, and NumPy would warn of it.
-    if not ((array >= 0) & (array <= 255)).all() or (array != array.astype(np.uint8)).any():
+    fits = np.min(array) >= 0 and np.max(array) <= 255
+    if not fits or (array != array.astype(np.uint8)).any():
         raise ImageFileError(
             expected(
                 f"every value in the mask {path}",
