@@ -35,6 +35,10 @@ class StorageError(PenumbraError):
     """A result could not be written (no space, no permission, target exists)."""
 
 
+class FileNameError(StorageError):
+    """A result's file name is longer than the file system holds; other files can be written."""
+
+
 class MissingExtraError(PenumbraError):
     """An optional dependency is not installed; the text names the extra that brings it."""
 

@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penumbra.errors import StorageError, expected
+from penumbra.errors import FileNameError, StorageError, expected
 
 _OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC}
 
 
-def _storage_error(target: Path, error: OSError) -> StorageError:
+_SHOWN = 40
+
+
+def _storage_error(target: Path, error: OSError, *, is_folder: bool = False) -> StorageError:
+    if error.errno == errno.ENAMETOOLONG:
+        return _too_long(target, is_folder=is_folder)
     if error.errno in _OUT_OF_ROOM:
         return StorageError(
             expected(
@@ -38,6 +43,17 @@ def _storage_error(target: Path, error: OSError) -> StorageError:
     )
 
 
+def _too_long(target: Path, *, is_folder: bool) -> StorageError:
+    shown = target.name if len(target.name) <= _SHOWN else f"{target.name[:_SHOWN]}…"
+    sentence = expected(
+        f"the {'folder' if is_folder else 'file'} name {shown}",
+        "short enough for the file system",
+        f"{len(os.fsencode(target.name))} bytes in a path of {len(os.fsencode(target))}",
+        "a shorter --out" if is_folder else "a shorter file name",
+    )
+    return StorageError(sentence) if is_folder else FileNameError(sentence)
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; move it there when the block ends well.
@@ -46,13 +62,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
     stays as it was.
 
     Raises:
+        FileNameError: the file's name is too long.
         StorageError: the folder or file cannot be written.
     """
     target = Path(target)
-    # The suffix stays last, since image writers choose the format by it.
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    # The suffix stays last, since image writers choose the format by it. The rest is cut short:
+    # a name that fits must not fail for what is added to it here.
+    stem = target.stem[:_SHOWN]
+    temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _storage_error(target.parent, error, is_folder=True) from error
+    try:
         yield temporary
         # Renaming a file that is not on the disk yet can leave an empty one after a power cut.
         with temporary.open("rb+") as handle:
@@ -74,12 +96,12 @@ def check_writable(folder: Path) -> None:
         StorageError: it cannot.
     """
     folder = Path(folder)
-    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
+        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise _storage_error(folder, error) from error
+        raise _storage_error(folder, error, is_folder=True) from error
 
 
 def write_bytes(target: Path, data: bytes) -> None:

@@ -144,6 +144,32 @@ def test_a_bad_file_does_not_stop_the_others(run, phantom, tmp_path):
     assert all(path.name.startswith(good.stem) for path in out.iterdir())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds the whole path, not a name")
+def test_a_name_too_long_for_its_results_does_not_stop_the_others(run, phantom, tmp_path):
+    good = min((phantom / "images").iterdir())
+    (tmp_path / "in").mkdir()
+    for name in ("a" * 245 + ".png", "fits" * 59 + ".png", "ok.png"):
+        shutil.copy(good, tmp_path / "in" / name)
+    out = tmp_path / "out"
+    document = call_json("predict", run, tmp_path / "in", "--out", out, code=1)
+    assert len(document["predictions"]) == 2
+    (finding,) = document["findings"]
+    assert finding["kind"] == "unwritable"
+    assert finding["message"].endswith("Try a shorter file name.")
+    assert "bytes" in finding["message"]
+    assert not list(out.glob("aaa*"))
+    assert not list(out.glob(".*"))
+    assert len(list(out.glob("fits*"))) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows bounds the whole path, not a name")
+def test_a_folder_that_cannot_be_written_stops_the_batch(run, phantom, tmp_path):
+    out = tmp_path / ("o" * 300)
+    result = call("predict", run, phantom / "images", "--out", out, code=1)
+    assert result.stderr.count("Expected ") == 1
+    assert "Try a shorter --out." in result.stderr
+
+
 def test_equal_names_do_not_overwrite_each_other(run, phantom, tmp_path):
     good = min((phantom / "images").iterdir())
     (tmp_path / "a").mkdir()

@@ -31,9 +31,10 @@ def predict(
 ) -> Finished:
     """Segment images: STEM_mask, _probability, _uncertainty, _overlay, _heatmap and STEM.json.
 
-    A file that cannot be read is a finding; the others complete, and the exit status is 1.
+    A file that cannot be read, or whose name is too long for its results, is a finding; the others
+    complete, and the exit status is 1.
     """
-    from penumbra.errors import ImageFileError, SettingsError, expected
+    from penumbra.errors import FileNameError, ImageFileError, SettingsError, expected
     from penumbra.inference.predictor import Predictor
 
     if precision not in ("auto", "fp32", "bf16", "fp16"):
@@ -55,8 +56,9 @@ def predict(
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
         try:
             results.append(_one(predictor, file, stem, out, run=run, seed=seed))
-        except ImageFileError as error:
-            findings.append({"kind": "unreadable", "image": str(file), "message": str(error)})
+        except (ImageFileError, FileNameError) as error:
+            kind = "unreadable" if isinstance(error, ImageFileError) else "unwritable"
+            findings.append({"kind": kind, "image": str(file), "message": str(error)})
             say(f"error: {error}")
     document = {"run": str(run), "out": str(out), "predictions": results, "findings": findings}
     lines = [f"{len(results)} of {len(files)} images segmented into {out}."]

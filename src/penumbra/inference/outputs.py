@@ -158,6 +158,7 @@ def write_prediction(
     Raises:
         SettingsError: the stem names a folder, sizes differ, class names do not fit, or `extra`
             repeats an entry.
+        FileNameError: the stem is too long for the names of the files.
         StorageError: a file cannot be written.
     """
     out = Path(out)
@@ -179,8 +180,9 @@ def write_prediction(
         (out / f"{stem}.json").unlink()
 
     files: dict[str, Any] = {"mask": f"{stem}_mask.png"}
-    write_mask(out / files["mask"], prediction.mask, n_classes=prediction.n_classes)
+    # The longest names come first: where one is too long, no part of the result is left alone.
     files["probability"] = _write_probabilities(out, stem, prediction, labels)
+    write_mask(out / files["mask"], prediction.mask, n_classes=prediction.n_classes)
     files["uncertainty"] = f"{stem}_uncertainty.png"
     write_unit_map(out / files["uncertainty"], doubt, scale=maximum)
     files["overlay"] = f"{stem}_overlay.png"
