@@ -214,6 +214,37 @@ def test_wrong_options_and_too_few_groups_are_refused(picture: Path) -> None:
         split_source(make(picture, [1] * 9), folds=3).for_fold(3)
 
 
+@pytest.mark.parametrize(
+    ("groups", "folds", "remedy"),
+    [
+        (2, None, ["--fractions 0.85,0.15,0 with", "--set split.fractions=[0.85,0.15,0] with"]),
+        (1, None, ["--fractions 1,0,0 with", "--set split.fractions=[1,0,0] with"]),
+        (4, 5, ["--folds 4 or fewer"]),
+        (3, 5, ["--folds 3."]),
+        (2, 3, ["no --folds and --fractions 0.85,0.15,0"]),
+    ],
+)
+def test_too_few_groups_name_a_remedy_that_works(
+    picture: Path, groups: int, folds: int | None, remedy: list[str]
+) -> None:
+    source = make(picture, [5] * groups)
+    with pytest.raises(SourceError) as caught:
+        split_source(source, folds=folds)
+    assert all(part in str(caught.value) for part in remedy)
+    if folds is None:
+        assert "fold" not in str(caught.value)
+    if folds is not None and groups >= 3:
+        assert split_source(source, folds=groups).folds
+        return
+    shares = (1, 0, 0) if groups == 1 else (0.85, 0.15, 0)
+    assert len(set(split_source(source, fractions=shares).splits.values())) == groups
+
+
+def test_nothing_readable_is_said(picture: Path) -> None:
+    with pytest.raises(SourceError, match="none could be read"):
+        split_source(make(picture, [1, 1, 1], ["broken"] * 3))
+
+
 def test_a_real_folder_splits_without_decoding_images(tmp_path: Path) -> None:
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()

@@ -74,7 +74,7 @@ def split_source(
         else Strata({record.id: "" for record in source.records})
     )
     members = _members(source.records, kinds)
-    _check_groups(source, members, sum(share > 0 for share in shares))
+    _check_groups(source, members, sum(share > 0 for share in shares), folds)
     rng = np.random.default_rng(seed)
     if chosen == "contiguous":
         parts = _in_blocks(members, shares, rng)
@@ -135,7 +135,8 @@ def _given(source: Source) -> Assignment:
                 f"the source {source.name}",
                 "one that ships a split",
                 "none",
-                "--contiguous, or leaving --given out",
+                "--contiguous or leaving --given out with `penumbra split`, "
+                "--set split.strategy=random with `penumbra train`",
             )
         )
     rest = tuple(record.id for record in source.records if record.id not in splits)
@@ -152,16 +153,31 @@ def _members(records: Iterable[Record], kinds: Strata) -> _Members:
     return members
 
 
-def _check_groups(source: Source, members: _Members, parts: int) -> None:
+def _check_groups(source: Source, members: _Members, parts: int, folds: int | None) -> None:
     if len(members) < parts:
         raise SourceError(
             expected(
                 f"the source {source.name}",
-                f"one of at least {parts} groups, since a group never straddles two parts",
+                f"divisible into {parts} parts, with at least {parts} groups, since a group never "
+                "straddles two parts",
                 f"{len(members)} with readable samples",
-                "fewer folds, a fraction of 0 for val or test, or more data",
+                _fewer_parts(len(members), folds),
             )
         )
+
+
+def _fewer_parts(groups: int, folds: int | None) -> str:
+    """Say how so few groups can be split all the same, in the words of both verbs that split."""
+    if groups == 0:
+        return "repairing its files, of which none could be read"
+    if folds is not None and groups >= 3:
+        return f"more data, or --folds {groups}{' or fewer' if groups > 3 else ''}"
+    shares = "0.85,0.15,0" if groups == 2 else "1,0,0"
+    unfolded = "no --folds and " if folds is not None else ""
+    return (
+        f"more data, or fewer parts: {unfolded}--fractions {shares} with `penumbra split`, "
+        f"--set split.fractions=[{shares}] with `penumbra train`"
+    )
 
 
 def _in_blocks(
