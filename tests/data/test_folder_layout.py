@@ -187,3 +187,10 @@ def test_an_empty_images_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(SourceError, match="no image in images/"):
         open_source(tmp_path)
+
+
+def test_images_in_sub_folders_only_are_said(tmp_path: Path) -> None:
+    put(tmp_path / "images" / "cat2" / "a.png", np.zeros(SHAPE))
+    put(tmp_path / "images" / "cat10" / "a.png", np.zeros(SHAPE))
+    with pytest.raises(SourceError, match="sub-folders such as images/cat2/ are not searched"):
+        open_source(tmp_path)

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout, unique_ids
+from penumbra.data.layouts.base import (
+    Layout,
+    Request,
+    image_files,
+    in_natural_order,
+    not_this_layout,
+    unique_ids,
+)
 from penumbra.data.layouts.classes import MaskValues, class_names_for, look_at
 from penumbra.data.layouts.pairs import missing_masks, orphan_masks, some
 from penumbra.data.sample import Finding, Record
@@ -123,6 +130,15 @@ def _value_findings(values: MaskValues) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
+def _without_images(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no folder images/"
+    inner = next((path.name for path in in_natural_order(folder.iterdir()) if path.is_dir()), None)
+    if inner is None:
+        return "no image in images/"
+    return f"no image in images/ itself; sub-folders such as images/{inner}/ are not searched"
+
+
 def _build(request: Request) -> Source:
     root = request.root
     records, findings = _paired(root)
@@ -132,7 +148,7 @@ def _build(request: Request) -> Source:
             root,
             "a folder with images/ (PNG, JPEG, TIFF, GIF or BMP) and masks of the same names in "
             "masks/, labels/ or ground_truth/",
-            "no image in images/" if (root / "images").is_dir() else "no folder images/",
+            _without_images(root / "images"),
         )
     records, group_findings = _grouped(root, records)
     values = look_at([record.masks[0] for record in records if record.masks])
