@@ -159,18 +159,65 @@ def test_a_broken_mask_does_not_stop_the_listing(tmp_path: Path) -> None:
         source[0]
 
 
-def test_listing_decodes_only_a_few_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make(tmp_path, {f"i{n}": [0, 255] for n in range(40)})
-    for path in (root / "images").iterdir():
-        path.write_bytes(b"not an image at all")
+def test_a_class_in_one_mask_only_is_not_missed(tmp_path: Path) -> None:
+    root = make(tmp_path, {f"i{n:02}": [0, 1] for n in range(40)})
+    put(root / "masks" / "i01.png", np.resize([0, 2], SHAPE))
+    source = open_source(root)
+    assert source.class_names == ("background", "class 1", "class 2")
+    assert set(np.unique(source[1].mask)) == {0, 2}
+
+
+def test_a_shaded_mask_does_not_stop_the_others(tmp_path: Path) -> None:
+    root = make(tmp_path, {f"i{n}": [0, 255] for n in range(5)})
+    put(root / "masks" / "i3.png", np.resize([0, 90, 255], SHAPE))
+    source = open_source(root)
+    assert source.class_names == ("background", "foreground")
+    assert set(np.unique(source[0].mask)) == {0, 1}
+    with pytest.raises(SourceError, match=r"got \[90\]"):
+        source[3]
+
+
+def test_drawn_masks_beside_zero_and_one_stay_foreground(tmp_path: Path) -> None:
+    root = make(tmp_path, {"a": [0, 255], "b": [0, 255], "c": [0, 1]})
+    assert [set(np.unique(sample.mask)) for sample in open_source(root)] == [{0, 1}] * 3
+    assert found(root) == {"mixed-mask-values": ("a.png", "b.png")}
+    put(root / "masks" / "c.png", np.resize([0, 1, 255], SHAPE))
+    assert set(np.unique(open_source(root)[0].mask)) == {0, 255}
+
+
+def test_listing_a_large_folder_decodes_only_a_few_masks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = put(tmp_path / "masks" / "i0.png", np.resize([0, 1], SHAPE)).read_bytes()
+    (tmp_path / "images").mkdir()
+    for folder, content in (("images", b"not an image at all"), ("masks", mask)):
+        for number in range(301):
+            (tmp_path / folder / f"i{number}.png").write_bytes(content)
+    put(tmp_path / "masks" / "i1.png", np.resize([0, 2], SHAPE))
     opened: list[Path] = []
     original = Path.open
     monkeypatch.setattr(
         Path, "open", lambda self, *a, **k: (opened.append(self), original(self, *a, **k))[1]
     )
-    assert len(open_source(root)) == 40
+    source = open_source(tmp_path)
+    assert len(source) == 301
     assert {path.parent.name for path in opened} == {"masks"}
     assert len(set(opened)) <= 8
+    monkeypatch.undo()
+    # The class that the look missed is said, with what to do about it, when it turns up.
+    put(tmp_path / "images" / "i1.png", np.zeros(SHAPE))
+    with pytest.raises(SourceError, match=r"got \[2\]. Try naming every class \(--classes a,b,c"):
+        source[1]
+    assert set(np.unique(open_source(tmp_path, class_names=["a", "b", "c"])[1].mask)) == {0, 2}
+
+
+def test_large_masks_are_looked_at_by_a_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make(tmp_path, {f"i{n:02}": [0, 1] for n in range(40)})
+    put(root / "masks" / "i01.png", np.resize([0, 2], SHAPE))
+    monkeypatch.setattr("penumbra.data.layouts.classes._ALL_PIXELS", 40 * 42 - 1)
+    assert open_source(root).class_names == ("background", "foreground")
 
 
 def test_groups_come_from_a_table(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ class Source(Sequence[Sample]):
                     f"every value in the mask of {record.id!r}",
                     f"a class index 0–{self.n_classes - 1} or {IGNORE} (ignore)",
                     f"{outside[:8]}",
-                    "naming all classes (--classes), or correcting the mask",
+                    "naming every class (--classes a,b,c, or classes.txt in the folder), or "
+                    "correcting the mask",
                 )
             )
 

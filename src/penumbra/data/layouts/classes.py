@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +12,47 @@ import numpy as np
 
 from penumbra.data.sample import IGNORE
 from penumbra.errors import ImageFileError, SourceError, expected
-from penumbra.imaging.files import read_mask_file, sniff_format
+from penumbra.imaging.files import read_mask_file, read_size, sniff_format
 
 _LOOK = 8
+_LOOK_AT_ALL = 300
+_ALL_PIXELS = 50_000_000
 _MOST_UNNAMED = 32
 
 
 @dataclass(frozen=True)
 class MaskValues:
-    """What a look at a few masks showed.
+    """What a look at masks showed.
 
     Attributes:
-        values: every value seen in lossless masks, sorted.
+        values: every value seen in `drawn`, `indexed` and empty masks, sorted.
         drawn: masks that hold 255 and otherwise only 0.
-        indexed: masks that hold a value between 1 and 254.
+        indexed: masks that hold class indices between 1 and 31.
+        ignoring: those of `indexed` that hold 255 too.
+        shaded: masks with values from 32 to 254, such as smooth edges; no indices by their looks.
+        shades: every value seen in `shaded`, sorted.
         lossy: masks that are JPEG files.
     """
 
     values: tuple[int, ...] = ()
     drawn: tuple[Path, ...] = ()
     indexed: tuple[Path, ...] = ()
+    ignoring: tuple[Path, ...] = ()
+    shaded: tuple[Path, ...] = ()
+    shades: tuple[int, ...] = ()
     lossy: tuple[Path, ...] = ()
 
     @property
+    def highest(self) -> int:
+        """The highest class index seen."""
+        return max((value for value in self.values if value != IGNORE), default=0)
+
+    @property
     def binary(self) -> bool:
-        """Whether nothing but 0 and 255 was seen, so that 255 is the foreground."""
-        return not self.indexed
+        """Whether 255 is the foreground: no mask holds it beside class indices, nor index 2."""
+        if not self.indexed:
+            return True
+        return bool(self.drawn) and self.highest <= 1 and not self.ignoring
 
     @property
     def mixed(self) -> bool:
@@ -45,28 +61,51 @@ class MaskValues:
 
 
 def look_at(masks: Sequence[Path], *, count: int = _LOOK) -> MaskValues:
-    """Decode `count` masks spread evenly over the folder and note their values.
+    """Decode masks and note their values.
 
-    A mask that cannot be read is passed over here; it raises when its sample is asked for.
+    All of them where there are at most 300 with at most 50 million pixels together, so that a rare
+    class is not missed; else `count` that are spread evenly over the folder. A mask that cannot be
+    read is passed over here; it raises when its sample is asked for.
     """
-    chosen = np.unique(np.linspace(0, len(masks) - 1, count).astype(int)) if masks else ()
-    seen: set[int] = set()
-    drawn, indexed, lossy = [], [], []
-    for path in (masks[index] for index in chosen):
+    held: dict[Path, set[int]] = {}
+    lossy: list[Path] = []
+    for path in masks if _are_small(masks) else _spread(masks, count):
         try:
-            values = set(np.unique(read_mask_file(path)).tolist())
             is_jpeg = sniff_format(path) == "jpeg"
+            mask = read_mask_file(path)
         except ImageFileError:
             continue
         if is_jpeg:
             lossy.append(path)
-            continue
-        seen |= values
-        if values - {0, IGNORE}:
-            indexed.append(path)
-        elif IGNORE in values:
-            drawn.append(path)
-    return MaskValues(tuple(sorted(seen)), tuple(drawn), tuple(indexed), tuple(lossy))
+        else:
+            held[path] = set(np.flatnonzero(np.bincount(mask.ravel())).tolist())
+    shaded = {path: v for path, v in held.items() if max(v - {IGNORE}, default=0) >= _MOST_UNNAMED}
+    plain = {path: values for path, values in held.items() if path not in shaded}
+    indexed = tuple(path for path, values in plain.items() if values - {0, IGNORE})
+    return MaskValues(
+        values=tuple(sorted(set().union(*plain.values()))),
+        drawn=tuple(path for path, v in plain.items() if IGNORE in v and not v - {0, IGNORE}),
+        indexed=indexed,
+        ignoring=tuple(path for path in indexed if IGNORE in plain[path]),
+        shaded=tuple(shaded),
+        shades=tuple(sorted(set().union(*shaded.values()))),
+        lossy=tuple(lossy),
+    )
+
+
+def _spread(masks: Sequence[Path], count: int) -> list[Path]:
+    return [masks[index] for index in np.unique(np.linspace(0, len(masks) - 1, count).astype(int))]
+
+
+def _are_small(masks: Sequence[Path]) -> bool:
+    if len(masks) > _LOOK_AT_ALL:
+        return False
+    pixels = 0
+    for path in masks:
+        with contextlib.suppress(ImageFileError):
+            height, width = read_size(path)
+            pixels += height * width
+    return pixels <= _ALL_PIXELS
 
 
 def class_names_for(
@@ -96,17 +135,18 @@ def class_names_for(
                 )
             )
         return names
-    highest = max((value for value in values.values if value != IGNORE), default=0)
-    if highest >= _MOST_UNNAMED:
+    # A few such masks among good ones are named when they are read, and do not stop the others.
+    if values.shaded and len(values.shaded) >= len(values.drawn) + len(values.indexed):
         raise SourceError(
             expected(
                 f"the masks in {root}",
                 "drawn in 0 and 255, or class indices 0, 1, 2, …",
-                f"values such as {list(values.values[:8])}",
+                f"values such as {list(values.shades[:8])}",
                 "naming all classes (--classes, or classes.txt in the folder) if these are class "
                 "indices, or exporting the masks again",
             )
         )
+    highest = values.highest
     if highest <= 1:
         return ("background", "foreground")
     return ("background", *(f"class {index}" for index in range(1, highest + 1)))

@@ -114,12 +114,14 @@ def _grouped(
 def _value_findings(values: MaskValues) -> tuple[Finding, ...]:
     findings = []
     if values.mixed:
+        meaning = "foreground" if values.binary else "'ignore'"
         message = (
             "Some masks are drawn in 0 and 255, others in class indices; 255 is read as "
-            f"'ignore' in all of them: {some(path.name for path in values.drawn)}."
+            f"{meaning} in all of them: {some(path.name for path in values.drawn)}."
         )
         names = tuple(path.name for path in values.drawn)
-        findings.append(Finding("mixed-mask-values", "warning", names, message))
+        severity = "note" if values.binary else "warning"
+        findings.append(Finding("mixed-mask-values", severity, names, message))
     if values.lossy:
         message = (
             f"Masks are JPEG files, whose values are blurred; above 127 counts as foreground: "
