@@ -161,6 +161,42 @@ def test_a_phantom_set_is_replaced_and_other_files_stay(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
 
+@pytest.mark.parametrize("move", range(12))
+def test_a_kill_while_a_set_is_replaced_never_mixes_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, move: int
+):
+    def files(folder: Path) -> dict[str, bytes]:
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "notes.txt"
+        }
+
+    wanted = {"count": 2, "size": 16, "kinds": ("card",)}
+    sets = [files(make_phantom(tmp_path / f"{seed}", seed=seed, **wanted)) for seed in (1, 2)]
+    out = make_phantom(tmp_path / "set", seed=1, **wanted)
+    (out / "notes.txt").write_text("mine")
+    moves, original = iter(range(99)), Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if next(moves) == move:
+            raise KeyboardInterrupt
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_phantom(out, seed=2, **wanted)
+    monkeypatch.undo()
+    left = files(out)
+    left.pop(".phantom.part")
+    if any(name.startswith("images/") for name in left):
+        assert any(left.items() <= whole.items() for whole in sets)
+    if "phantom.json" in left:
+        assert left in sets
+    assert files(make_phantom(out, seed=2, **wanted)) == sets[1]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(StorageError, match="left alone"):

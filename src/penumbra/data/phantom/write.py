@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +19,13 @@ from penumbra.progress import Progress, silent
 
 SETTINGS_FILE = "phantom.json"
 _FOLDERS = ("images", "masks", "truth", "readers")
-_PARTS = (SETTINGS_FILE, "groups.csv", *_FOLDERS)
+_PARTS = (SETTINGS_FILE, "images", "masks", "truth", "readers", "groups.csv")
+_CLAIM = ".phantom.part"
 _VERSION = 1
 
 
 def _check_target(out: Path) -> None:
-    if not out.exists() or (out / SETTINGS_FILE).is_file():
+    if not out.exists() or any((out / name).is_file() for name in (SETTINGS_FILE, _CLAIM)):
         return
     if not out.is_dir():
         raise StorageError(
@@ -102,13 +102,22 @@ def _write_set(
 
 
 def _replace(staged: Path, out: Path) -> None:
-    """Move the finished set into place; the settings first, so that `out` is never unclaimed."""
+    """Move the finished set into place so that two sets are never taken for one.
+
+    The old settings and images go first and the new ones come last: at no moment, whatever kills
+    the program, do images of one set lie beside parts of another, nor settings beside parts that
+    they do not describe. A hidden file claims `out` in between.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    claim, old = out / _CLAIM, staged / "old"
+    claim.touch()
+    old.mkdir()
     for name in _PARTS:
-        old, new = out / name, staged / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        new.replace(old)
+        if (out / name).exists():
+            (out / name).replace(old / name)
+    for name in reversed(_PARTS):
+        (staged / name).replace(out / name)
+    claim.unlink()
 
 
 def make_phantom(
@@ -126,6 +135,7 @@ def make_phantom(
     value / 65535), ``readers/ID_rN.png`` (0 and 255), ``groups.csv`` (``id,group``) and
     ``phantom.json`` (the settings). Kinds take turns. The set is made beside `out` and moved
     there when it is whole; an earlier phantom set in `out` is replaced, other files in it stay.
+    Killed in between, it leaves a folder without ``phantom.json`` that the next call replaces.
 
     Args:
         out: the folder to write.
