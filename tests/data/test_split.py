@@ -14,7 +14,7 @@ from PIL import Image
 from penumbra.data.layouts import open_source
 from penumbra.data.sample import Record
 from penumbra.data.source import Source
-from penumbra.data.split import default_strategy, split_source
+from penumbra.data.split import Assignment, default_strategy, split_source
 from penumbra.data.strata import strata_of
 from penumbra.errors import ImageFileError, SettingsError, SourceError
 
@@ -238,6 +238,12 @@ def test_too_few_groups_name_a_remedy_that_works(
         return
     shares = (1, 0, 0) if groups == 1 else (0.85, 0.15, 0)
     assert len(set(split_source(source, fractions=shares).splits.values())) == groups
+
+
+def test_what_is_no_split_is_refused_even_of_nothing() -> None:
+    assert Assignment({}).ids("val") == ()
+    with pytest.raises(SourceError, match="one of train, val, test, but got 'valid'"):
+        Assignment({}).ids("valid")
 
 
 def test_nothing_readable_is_said(picture: Path) -> None:

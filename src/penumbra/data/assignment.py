@@ -28,14 +28,18 @@ class Assignment:
     folds: Mapping[str, int] | None = None
     findings: tuple[Finding, ...] = ()
 
-    def ids(self, split: Split) -> tuple[str, ...]:
+    def ids(self, split: str) -> tuple[str, ...]:
         """Give the ids of one split, in the order of the assignment.
+
+        Raises:
+            SourceError: `split` is no split.
 
         Examples:
             >>> Assignment({"a": "train", "b": "test"}).ids("test")
             ('b',)
         """
-        return tuple(name for name, its in self.splits.items() if its == checked_split(split))
+        wanted = checked_split(split)
+        return tuple(name for name, its in self.splits.items() if its == wanted)
 
     def for_fold(self, fold: int) -> Assignment:
         """Give the assignment that tests on `fold`, validates on the next, and trains on the rest.
@@ -64,7 +68,7 @@ class Assignment:
 
 def splits_of_folds(folds: Mapping[str, int], fold: int, count: int) -> dict[str, Split]:
     """Turn folds into splits: `fold` is tested on, the next one validates, the rest trains."""
-    roles = {fold: "test", (fold + 1) % count: "val"}
+    roles: dict[int, Split] = {fold: "test", (fold + 1) % count: "val"}
     return {name: roles.get(number, "train") for name, number in folds.items()}
 
 
@@ -75,14 +79,15 @@ def checked_split(split: str) -> Split:
         >>> checked_split("val")
         'val'
     """
-    if split not in SPLITS:
-        raise SourceError(
-            expected("the split", f"one of {', '.join(SPLITS)}", repr(split), "--split test")
-        )
-    return split
+    for known in SPLITS:
+        if split == known:
+            return known
+    raise SourceError(
+        expected("the split", f"one of {', '.join(SPLITS)}", repr(split), "--split test")
+    )
 
 
-def select(source: Source, assignment: Assignment, split: Split) -> Source:
+def select(source: Source, assignment: Assignment, split: str) -> Source:
     """Give the samples of `source` that are in `split`, in the order of the source.
 
     Raises:

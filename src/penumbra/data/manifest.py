@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from penumbra.data.assignment import SPLITS, Assignment, select
+from penumbra.data.assignment import SPLITS, Assignment, checked_split, select
 from penumbra.data.layouts.catalogue import layout_named
 from penumbra.data.sample import Split
 from penumbra.data.source import Source
@@ -147,14 +147,16 @@ def read_manifest(
             )
         )
     chosen = tuple(
-        replace(records[row["id"]], group=row["group"] or row["id"], split=row["split"])
+        replace(
+            records[row["id"]], group=row["group"] or row["id"], split=checked_split(row["split"])
+        )
         for row in rows
     )
     return replace(source, records=chosen), _assignment(file, rows)
 
 
 def _assignment(file: Path, rows: list[_Row]) -> Assignment:
-    splits: dict[str, Split] = {row["id"]: row["split"] for row in rows}
+    splits: dict[str, Split] = {row["id"]: checked_split(row["split"]) for row in rows}
     return Assignment(splits, _folds(file, rows))
 
 

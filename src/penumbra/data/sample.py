@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,8 @@ from numpy.typing import NDArray
 IGNORE = 255
 """Mask value of pixels that no loss and no metric counts."""
 
-Split = str
-"""One of ``"train"``, ``"val"``, ``"test"``."""
+Split = Literal["train", "val", "test"]
+"""The three parts of a split source."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout, unique_ids
 from penumbra.data.layouts.pairs import missing_masks, orphan_masks
 from penumbra.data.layouts.pixels import read_colour
-from penumbra.data.sample import IGNORE, Record
+from penumbra.data.sample import IGNORE, Record, Split
 from penumbra.data.source import Source
 from penumbra.imaging.files import read_mask_file
 
 _NAME = "camvid"
-_SPLITS = ("train", "val", "test")
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _VOID = 11
 CLASS_NAMES = (
     "sky",
