@@ -24,8 +24,11 @@ def test_yaml_round_trip(tmp_path):
         ("training: {lerning_rate: 1}", "'learning_rate'"),
         ("training: {loss: dise}", "training.loss"),
         ("training: {epochs: 0}", "greater than or equal to 1"),
-        ("image: [1]", "image"),
-        ("just text", "the file"),
+        ("image: [1]", "(size, fit, channels)"),
+        ("training: 3", "section training in"),
+        ("training: 3", "lines of `key: value`, but got 3. Try giving its keys (loss, "),
+        ("just text", "sections of `key: value`"),
+        ("[1, 2]", "sections of `key: value`, but got [1, 2]. Try a line `training:`"),
         ("a: [1", "readable YAML"),
         ("version: 99", "upgrading Penumbra"),
     ],
@@ -41,7 +44,7 @@ def test_mistakes_in_the_yaml_are_named(tmp_path, text, said):
 
 
 def test_missing_and_binary_files(tmp_path):
-    with pytest.raises(SettingsError, match="readable YAML"):
+    with pytest.raises(SettingsError, match=r"but got no such file. Try checking the path\."):
         Experiment.read(tmp_path / "none.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="readable YAML"):

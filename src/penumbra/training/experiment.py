@@ -181,9 +181,11 @@ class Experiment(_Settings):
         try:
             document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
+            reason, try_ = " ".join(str(error).split()), "`penumbra train --help`"
+            if isinstance(error, FileNotFoundError):
+                reason, try_ = "no such file", "checking the path"
             raise SettingsError(
-                expected(str(path), "a readable YAML file", reason, "`penumbra train --help`")
+                expected(str(path), "a readable YAML file", reason, try_)
             ) from error
         return cls.parse(document, origin=str(path))
 
@@ -249,6 +251,15 @@ def _first_problem(error: ValidationError, origin: str, model: type[BaseModel]) 
             f"{key!r}",
             f"{near[0]!r}" if near else f"one of {', '.join(known)}",
         )
+    if problem["type"] == "model_type":
+        got = repr(problem["input"])
+        if not location:
+            try_ = "a line `training:` with lines such as `  epochs: 20` below it"
+            return expected(origin, "made of sections of `key: value`", got, try_)
+        known = _fields_at(model, location)
+        keys = ", ".join(known[:4]) + (", …" if len(known) > 4 else "")
+        try_ = f"giving its keys ({keys}) below it, or leaving it out"
+        return expected(f"section {key} in {origin}", "made of lines of `key: value`", got, try_)
     wanted = problem["msg"][:1].lower() + problem["msg"][1:]
     return expected(
         f"{key} in {origin}", f"valid ({wanted})", repr(problem["input"]), "its default"
