@@ -349,3 +349,36 @@ def test_no_disk_space_leaves_nothing_half_written(run, phantom, tmp_path, monke
     result = call("evaluate", run, run / "manifest.csv", "--out", tmp_path / "e", code=1)
     assert "freeing space" in result.stderr
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_wrong_mask_is_left_out_and_said_before_training(phantom, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(phantom, copy)
+    victim = min((copy / "masks").iterdir())
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(victim)
+    result = call("split", f"folder:{copy}", "--out", tmp_path / "m.csv", code=1)
+    assert victim.stem in result.stderr
+    assert victim.stem not in (tmp_path / "m.csv").read_text(encoding="utf-8")
+
+
+def test_notes_and_epochs_go_to_standard_error(phantom, tmp_path):
+    result = call("train", f"folder:{phantom}", "--out", tmp_path / "a run", *QUICK)
+    assert "samples to train" in result.stderr
+    assert "epoch 1" in result.stderr
+    assert f"penumbra evaluate '{tmp_path}/a run'" in result.stdout
+
+
+def test_a_folder_without_images_is_a_finding(run, phantom, tmp_path):
+    good = min((phantom / "images").iterdir())
+    document = call_json("predict", run, phantom, good, "--out", tmp_path / "out", code=1)
+    assert len(document["predictions"]) == 1
+    assert "images" in document["findings"][0]["message"]
+
+
+def test_masks_without_foreground_are_a_warning(phantom, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(phantom, copy)
+    for path in (copy / "masks").iterdir():
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(path)
+    result = call("train", f"folder:{copy}", "--out", tmp_path / "r", *QUICK)
+    assert "No training mask holds any foreground" in result.stderr

@@ -247,7 +247,7 @@ def test_what_is_no_split_is_refused_even_of_nothing() -> None:
 
 
 def test_nothing_readable_is_said(picture: Path) -> None:
-    with pytest.raises(SourceError, match="none could be read"):
+    with pytest.raises(SourceError, match="Expected it to be whole"):
         split_source(make(picture, [1, 1, 1], ["broken"] * 3))
 
 

@@ -22,7 +22,7 @@ _SHOWN = (
     ("nll", "NLL"),
     ("ece", "ECE"),
 )
-_MOST = 20
+_MOST = 10
 
 
 @verb

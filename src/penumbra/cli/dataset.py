@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from penumbra.cli.session import Finished, Json, Seed, track, verb
+from penumbra.cli.session import Finished, Json, Seed, command, track, verb
 
 if TYPE_CHECKING:
     from penumbra.data.phantom import PhantomKind
@@ -53,6 +53,6 @@ def make(
         (
             f"{count} images of {size}×{size} pixels with masks, true probabilities and readers.",
             f"They are in {out}.",
-            f"Next: penumbra train folder:{out} --out runs/phantom --max-minutes 2",
+            f"Next: {command('split', f'folder:{out}', '--out', 'manifest.csv')}",
         ),
     )

@@ -52,7 +52,9 @@ def evaluate(
     threshold: Annotated[
         float, typer.Option("--threshold", help="Least foreground probability of the mask.")
     ] = 0.5,
-    device: Annotated[str, typer.Option("--device")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
@@ -102,7 +104,8 @@ def figure(interval: Any) -> str:
     """Write a figure with its interval: 0.912 (0.897–0.925)."""
     if interval is None or not _known(interval["mean"]):
         return "–"
-    text = f"{interval['mean']:.3f}"
+    # Adding zero turns a −0.000 into 0.000.
+    text = f"{round(interval['mean'], 3) + 0.0:.3f}"
     low, high = interval.get("low"), interval.get("high")
     return f"{text} ({low:.3f}–{high:.3f})" if _known(low) and _known(high) else text
 

@@ -25,7 +25,9 @@ def predict(
     precision: Annotated[
         str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")
     ] = "auto",
-    device: Annotated[str, typer.Option("--device")] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
@@ -40,7 +42,7 @@ def predict(
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise SettingsError(expected("--precision", "auto, fp32, bf16 or fp16", precision, "auto"))
     predictor = Predictor.load(run, threshold=threshold, precision=precision, device=device)
-    files = _files(images)
+    files, findings = _files(images)
     if any(file.parent.resolve() == out.resolve() for file in files):
         raise SettingsError(
             expected(
@@ -52,7 +54,8 @@ def predict(
         )
     stems = _stems(files)
     results: list[dict[str, Any]] = []
-    findings: list[dict[str, str]] = []
+    for finding in findings:
+        say(f"error: {finding['message']}")
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
         try:
             results.append(_one(predictor, file, stem, out, run=run, seed=seed))
@@ -68,21 +71,27 @@ def predict(
     return Finished(document, lines, code=1 if findings else 0)
 
 
-def _files(paths: list[Path]) -> list[Path]:
-    from penumbra.errors import ImageFileError, expected
+def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+    """Give the image files named or held by the folders named; a folder of none is a finding."""
+    from penumbra.errors import expected
     from penumbra.imaging.files import looks_like_image
 
     files: list[Path] = []
+    findings: list[dict[str, str]] = []
     for path in paths:
-        if path.is_dir():
-            files += sorted(p for p in path.iterdir() if looks_like_image(p))
-        else:
+        if not path.is_dir():
             files.append(path)
-    if not files:
-        raise ImageFileError(
-            expected("IMAGE…", "image files or folders of them", "no image", "another folder")
-        )
-    return files
+            continue
+        inside = sorted(p for p in path.iterdir() if looks_like_image(p))
+        files += inside
+        if not inside:
+            inner = path / "images"
+            better = (
+                str(inner) if inner.is_dir() else "another folder; those inside are not searched"
+            )
+            message = expected(f"the folder {path}", "one of image files", "none in it", better)
+            findings.append({"kind": "no-images", "image": str(path), "message": message})
+    return files, findings
 
 
 def _stems(files: list[Path]) -> list[str]:

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from penumbra.cli.session import Finished, Json, Seed, Target, command_line, now, say, track, verb
+from penumbra.cli.session import (
+    Finished,
+    Json,
+    Seed,
+    Target,
+    check_source,
+    command,
+    command_line,
+    now,
+    say,
+    track,
+    verb,
+)
 
 _PHANTOM_COUNT = 180
 _PHANTOM_SIZE = 128
@@ -42,6 +54,8 @@ def quick_start(
     from penumbra.training.loop import train
 
     started = time.monotonic()
+    if data is not None:
+        check_source(data, target)
     source = data if data is not None else _phantom(out, seed)
     where = _new_folder(out)
     small = data is None
@@ -57,9 +71,7 @@ def quick_start(
         origin="quick-start",
     )
     say(f"1/3 training a U-Net on {source} for at most {minutes:g} min")
-    trained = train(experiment, where / "run", console=Console(stderr=True), progress=track)
-    for decision in trained.decisions:
-        say(f"note: {decision}")
+    train(experiment, where / "run", console=Console(stderr=True), progress=track)
     say("2/3 evaluating it on the test split")
     scored = evaluate_run(
         where / "run",
@@ -91,7 +103,7 @@ def quick_start(
             f"Test Dice {dice:.3f}, calibration error {ece:.3f}, in {seconds / 60:.1f} min.",
             f"Report: {document['report']}",
             f"Overlays and doubt heatmaps: {pictures}",
-            f"Next: penumbra predict {where / 'run'} YOUR_IMAGE.png --out predictions",
+            "Next: " + command("predict", where / "run", "YOUR_IMAGE.png", "--out", "predictions"),
         ),
     )
 

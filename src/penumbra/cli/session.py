@@ -111,6 +111,24 @@ def track(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
     return rich_track(items, description=what, total=total, console=Console(stderr=True))
 
 
+def check_source(source: str, target: str | None) -> None:
+    """Find a mistyped source before what is slow to import is imported.
+
+    Raises:
+        SourceError: the source cannot be opened.
+    """
+    from penumbra.data.layouts import open_source
+
+    open_source(source, target=target)
+
+
+def command(*arguments: object) -> str:
+    """Write a command of ours so that it can be pasted, whatever its paths hold."""
+    import shlex
+
+    return shlex.join(["penumbra", *map(str, arguments)])
+
+
 def command_line() -> str:
     """Give the command that is running, for the record."""
     import shlex

@@ -14,6 +14,7 @@ from penumbra.cli.session import (
     Seed,
     Target,
     class_names,
+    command,
     say_findings,
     track,
     verb,
@@ -96,7 +97,7 @@ def split(
         (
             f"{len(opened)} samples of {opened.name}: {parts}; strategy {strategy}, seed {seed}.",
             f"The manifest is {out}.",
-            f"Next: penumbra train {out} --out runs/first",
+            f"Next: {command('train', out, '--out', 'runs/NAME')}",
         ),
         code=1 if any(finding.severity == "error" for finding in findings) else 0,
     )

@@ -12,10 +12,10 @@ from penumbra.cli.session import (
     Finished,
     Json,
     Target,
+    check_source,
     class_names,
+    command,
     command_line,
-    say,
-    say_findings,
     track,
     verb,
 )
@@ -42,8 +42,13 @@ def train(
     max_minutes: Annotated[
         float | None, typer.Option("--max-minutes", help="Bound on the training time.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1)] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Bound on the epochs; 60 without a bound.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Decides every draw.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Same weights each time, bit for bit.")
     ] = False,
@@ -60,6 +65,8 @@ def train(
     Without a manifest the source is split first (see `penumbra split`). Everything that is
     needed to repeat the training is in the run's experiment.yaml.
     """
+    if source is not None and not resume:
+        check_source(source, target)
     from rich.console import Console
 
     from penumbra.training.experiment import Experiment
@@ -75,6 +82,7 @@ def train(
             "max_minutes": max_minutes,
             "epochs": epochs,
             "seed": seed,
+            "device": device,
             "deterministic": deterministic or None,
         },
         model=model,
@@ -82,10 +90,6 @@ def train(
     )
     trained = train_run(settings, out, resume=resume, console=Console(stderr=True), progress=track)
     Run(out).write_info({"command": command_line()})
-    for decision in trained.decisions if not json else ():
-        say(f"note: {decision}")
-    if not json:
-        say_findings(trained.findings)
     unusable = any(finding.severity == "error" for finding in trained.findings)
     score = "none (no validation split)"
     if trained.validation_dice is not None:
@@ -96,7 +100,10 @@ def train(
             f"Best validation Dice {score} after {trained.epochs} epochs "
             f"({trained.seconds / 60:.1f} min).",
             f"The run is {out}.",
-            f"Next: penumbra evaluate {out} {out / 'manifest.csv'} --split test --out {out}/test",
+            "Next: "
+            + command(
+                "evaluate", out, out / "manifest.csv", "--split", "test", "--out", out / "test"
+            ),
         ),
         code=1 if unusable else 0,
     )

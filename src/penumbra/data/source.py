@@ -58,7 +58,7 @@ class Source(Sequence[Sample]):
         height, width = image.shape[:2]
         mask = self.read_mask(record, (height, width))
         if mask is not None:
-            self._check_mask(record, mask, (height, width))
+            self.check_mask(record, mask, (height, width))
         return Sample(
             id=record.id, image=image, mask=mask, group=record.group, spacing=record.spacing
         )
@@ -81,7 +81,12 @@ class Source(Sequence[Sample]):
         """Give the source of these samples, in this order."""
         return replace(self, records=tuple(self.records[index] for index in indices))
 
-    def _check_mask(self, record: Record, mask: NDArray[np.uint8], size: tuple[int, int]) -> None:
+    def check_mask(self, record: Record, mask: NDArray[np.uint8], size: tuple[int, int]) -> None:
+        """Check that a mask has its image's size and no value outside the classes.
+
+        Raises:
+            SourceError: it has not; the text names the sample.
+        """
         if mask.shape != size:
             raise SourceError(
                 expected(

@@ -73,6 +73,9 @@ def split_source(
         if chosen == "random"
         else Strata({record.id: "" for record in source.records})
     )
+    if not kinds.names and kinds.findings:
+        # All for one reason, most likely; the first one helps more than a count.
+        raise SourceError(kinds.findings[0].message)
     members = _members(source.records, kinds)
     _check_groups(source, members, sum(share > 0 for share in shares), folds)
     rng = np.random.default_rng(seed)
@@ -168,8 +171,6 @@ def _check_groups(source: Source, members: _Members, parts: int, folds: int | No
 
 def _fewer_parts(groups: int, folds: int | None) -> str:
     """Say how so few groups can be split all the same, in the words of both verbs that split."""
-    if groups == 0:
-        return "repairing its files, of which none could be read"
     if folds is not None and groups >= 3:
         return f"more data, or --folds {groups}{' or fewer' if groups > 3 else ''}"
     shares = "0.85,0.15,0" if groups == 2 else "1,0,0"

@@ -52,9 +52,11 @@ def strata_of(source: Source, *, progress: Progress = silent) -> Strata:
 
 
 def _fraction(source: Source, record: Record) -> float | None:
-    mask = source.read_mask(record, read_size(record.image))
+    size = read_size(record.image)
+    mask = source.read_mask(record, size)
     if mask is None:
         return None
+    source.check_mask(record, mask, size)
     counted = np.count_nonzero(mask != IGNORE)
     return np.count_nonzero((mask != 0) & (mask != IGNORE)) / counted if counted else 0.0
 

@@ -264,7 +264,8 @@ def _report(
         per_image=rows,
         reliability=reliability,
         doubt=scored.doubt.rows(),
-        history=run.history(),
+        # People count epochs from one, as the progress bar does.
+        history=[row | {"epoch": row["epoch"] + 1} for row in run.history()],
         pictures=_pictures(scored, predictor),
         findings=evaluation.findings,
         model_summary=_summary(run, info),

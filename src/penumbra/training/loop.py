@@ -39,6 +39,7 @@ from penumbra.training.surroundings import bounded_threads, passed_on_keyboard, 
 from penumbra.training.validation import Validation, validate
 
 _LEAST_SAMPLES = 256
+_TOLD = 5
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -145,6 +146,9 @@ class _Training:
             batch_size=self.settings.batch_size,
             balanced=self.settings.balanced,
         )
+        if not any(foreground):
+            message = "No training mask holds any foreground: the network can only learn nothing."
+            self.findings.append(Finding("no-foreground", "warning", (), message))
         self.val: WorkingSet | None = None
         if plan.val is not None:
             self.val, _, more = usable(plan.val, plan.preprocess, progress=progress)
@@ -159,6 +163,7 @@ class _Training:
             validate_every=self.settings.validate_every,
             by_the_clock=self.settings.max_minutes is not None and not self.settings.deterministic,
         )
+        self.console = console
         self.bar = TrainingBar(self.budget, self.keeper, console) if console else None
 
     def go(self) -> Trained:
@@ -168,6 +173,7 @@ class _Training:
         else:
             self._check_network()
             self._begin()
+        self._tell()
         if not (self.resume and self._finished()):
             self._fit()
         seconds, history = self.budget.clock.elapsed, self.keeper.history
@@ -188,6 +194,18 @@ class _Training:
             decisions=self.plan.decisions,
             findings=tuple(self.findings),
         )
+
+    def _tell(self) -> None:
+        """Say what was decided and found before the hours that it may cost."""
+        if self.console is None:
+            return
+        for decision in self.plan.decisions:
+            self.console.print(f"note: {decision}", highlight=False, markup=False, soft_wrap=True)
+        for finding in self.findings[:_TOLD]:
+            text = f"{finding.severity}: {finding.message}"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if len(self.findings) > _TOLD:
+            self.console.print(f"… and {len(self.findings) - _TOLD} more findings (see --json)")
 
     def _check_network(self) -> None:
         """Run a copy on an empty batch, so that one that does not fit leaves no run behind."""

@@ -1,4 +1,4 @@
-"""The progress bar of a training, on standard error."""
+"""How a training says how far it is: a bar for a person, plain lines for a log."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from rich.progress import (
 from penumbra.training.budget import Budget
 from penumbra.training.keeper import Keeper
 
+_QUIET_SECONDS = 10.0
+
 
 class TrainingBar(pl.Callback):
     """One line: how much of the budget is used, the epoch, the loss, the best validation Dice."""
@@ -26,6 +28,7 @@ class TrainingBar(pl.Callback):
     def __init__(self, budget: Budget, keeper: Keeper, console: Console) -> None:
         self.budget = budget
         self.keeper = keeper
+        self.console = console
         self.progress = Progress(
             TextColumn("training"),
             BarColumn(bar_width=30),
@@ -38,12 +41,14 @@ class TrainingBar(pl.Callback):
         )
         self._task: TaskID | None = None
         self._loss = float("nan")
+        self._told_at = -_QUIET_SECONDS
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
         del trainer, pl_module
-        self._task = self.progress.add_task("training", total=1.0, text="")
-        self.progress.start()
+        if self.console.is_terminal:
+            self._task = self.progress.add_task("training", total=1.0, text="")
+            self.progress.start()
 
     def on_train_batch_end(
         self,
@@ -66,6 +71,18 @@ class TrainingBar(pl.Callback):
         if self.budget.max_seconds is not None:
             done = max(done, min(1.0, self.budget.clock.elapsed / self.budget.max_seconds))
         self.progress.update(self._task, completed=done, text=text)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write a plain line where no person watches (a log file), every ten seconds at most."""
+        del trainer, pl_module
+        elapsed = self.budget.clock.elapsed
+        if self.console.is_terminal or elapsed - self._told_at < _QUIET_SECONDS:
+            return
+        self._told_at = elapsed
+        row = self.keeper.history[-1]
+        best = "" if self.keeper.best is None else f" · best validation Dice {self.keeper.best:.3f}"
+        text = f"epoch {row['epoch'] + 1} · loss {row['loss']:.3f}{best} · {elapsed:.0f} s"
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the finished bar standing; a run that stops early is done all the same."""
