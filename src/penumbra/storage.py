@@ -33,6 +33,11 @@ def _storage_error(target: Path, error: OSError, *, is_folder: bool = False) -> 
                 "freeing space or another --out; nothing half-written was left behind",
             )
         )
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        # A file stands where a folder of the path should be.
+        return StorageError(
+            expected(str(target.parent), "a folder", "a file", "another --out, that of a folder")
+        )
     return StorageError(
         expected(
             str(target),

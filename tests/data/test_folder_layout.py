@@ -241,3 +241,15 @@ def test_images_in_sub_folders_only_are_said(tmp_path: Path) -> None:
     put(tmp_path / "images" / "cat10" / "a.png", np.zeros(SHAPE))
     with pytest.raises(SourceError, match="sub-folders such as images/cat2/ are not searched"):
         open_source(tmp_path)
+
+
+def test_files_of_one_stem_are_one_group(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    picture = Image.fromarray(np.zeros((4, 4), np.uint8))
+    picture.save(tmp_path / "images" / "a.png")
+    picture.save(tmp_path / "images" / "a.bmp")
+    picture.save(tmp_path / "masks" / "a.png")
+    records = open_source(f"folder:{tmp_path}").records
+    assert len({record.id for record in records}) == 2
+    assert {record.group for record in records} == {"a"}

@@ -53,6 +53,10 @@ def benchmark(
             expected("every --run", "another folder", "one that is given twice", "each run once")
         )
 
+    classes = {tuple(Run(folder).model_json()["class_names"]) for folder in run}
+    if len(classes) > 1:
+        got = "; ".join(", ".join(names) for names in sorted(classes))
+        raise SettingsError(expected("the runs", "for the same classes", got, "runs of one kind"))
     evaluations = {}
     findings: list[Finding] = []
     for name, folder in zip(_names(run), run, strict=True):

@@ -112,11 +112,18 @@ def _check(evaluations: Mapping[str, Evaluation], threshold: float) -> None:
             raise SettingsError(
                 expected(
                     f"the run {name!r}",
-                    f"scored as {first!r} was, with {reference.settings}",
-                    evaluation.settings,
+                    f"scored as {first!r} was ({_said(reference)})",
+                    _said(evaluation),
                     "runs for the same classes, evaluated with the same options",
                 )
             )
+
+
+def _said(evaluation: Evaluation) -> str:
+    """Say in words how an evaluation scored."""
+    settings = evaluation.settings
+    names = ", ".join(settings.class_names)
+    return f"classes {names}; empty {settings.empty!r}; boundary within {settings.tolerance:g} px"
 
 
 def _images_by_group(evaluation: Evaluation) -> dict[str, frozenset[str]]:

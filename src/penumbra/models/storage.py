@@ -124,12 +124,16 @@ def read_model_json(folder: Path) -> dict[str, Any]:
     path = Path(folder) / MODEL_FILE
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if Path(folder).is_file():
+            got = "a file"
+        else:
+            got = "a folder without it" if Path(folder).is_dir() else "no such folder"
         raise RunError(
             expected(
                 str(folder),
                 f"a run folder with {MODEL_FILE}",
-                "a folder without it" if Path(folder).is_dir() else "no such folder",
+                got,
                 "the folder that `penumbra train … --out` wrote",
             )
         ) from error

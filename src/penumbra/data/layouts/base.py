@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -102,13 +103,14 @@ class Layout:
         if target is None:
             return self.targets[0] if self.targets else None
         if target not in self.targets:
+            near = difflib.get_close_matches(target, self.targets, n=1) or self.targets[:1]
             known = ", ".join(self.targets) or "left out, since this layout has one target only"
             raise SourceError(
                 expected(
                     f"the target of layout {self.name}",
                     f"one of {known}" if self.targets else known,
                     repr(target),
-                    f"--target {self.targets[0]}" if self.targets else "leaving --target out",
+                    f"--target {near[0]}" if near else "leaving --target out",
                 )
             )
         return target

@@ -84,7 +84,8 @@ def _paired(root: Path) -> tuple[tuple[Record, ...], tuple[Finding, ...]]:
         if stem is not None:
             used.add(stem)
         found = () if stem is None else (masks[stem],)
-        records.append(Record(id=name, group=name, image=image, masks=found))
+        # Files of one stem are most likely one picture twice, and share a mask: one group.
+        records.append(Record(id=name, group=image.stem, image=image, masks=found))
     orphans = [path for stem, path in masks.items() if stem not in used]
     return tuple(records), missing_masks(records) + orphan_masks(orphans)
 
