@@ -89,7 +89,7 @@ def make(folder: Path, *, count: int, size: int, minutes: float) -> Image.Image:
             "source": f"folder:{folder / 'set'}",
             "image": {"size": size},
             "model": {"arguments": {"width": 16}},
-            "training": {"max_minutes": minutes, "threads": 1},
+            "training": {"max_minutes": minutes, "threads": 2},
         }
     )
     train(experiment, folder / "run")
@@ -105,7 +105,7 @@ def main() -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--minutes", type=float, default=4.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.smoke:
