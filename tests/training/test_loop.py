@@ -184,6 +184,26 @@ def test_the_clock_bounds_a_run(tiny, tmp_path):
     assert rates[-1] < 0.2 * max(*rates, 2e-3)
 
 
+@pytest.mark.slow
+def test_an_epoch_that_the_clock_cut_short_stays_short(tiny, tmp_path):
+    bounded = Experiment.parse(
+        tiny.model_dump(mode="json")
+        | {
+            "training": {
+                "max_minutes": 0.02,
+                "samples_per_epoch": 1200,
+                "batch_size": 4,
+                "threads": 1,
+            }
+        }
+    )
+    train(bounded, tmp_path / "run")
+    first = Run(tmp_path / "run").history()[-1]["step"]
+    more = Experiment.parse({"training": {"max_minutes": 5, "epochs": 2}})
+    train(more, tmp_path / "run", resume=True)
+    assert [row["step"] for row in Run(tmp_path / "run").history()] == [first, first + 300]
+
+
 def test_patience_stops(tiny, tmp_path):
     stuck = tiny.with_settings(
         ["training.epochs=20", "training.patience=2", "training.learning_rate=1e-12"]
