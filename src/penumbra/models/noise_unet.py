@@ -67,11 +67,6 @@ class NoiseAwareUNet(UNet):
             noise_injector.add_site(site, channels=channels)
 
     @property
-    def site_names(self) -> tuple[str, ...]:
-        """Where noise may enter: ``skip1`` (full size) to ``skipN``, then ``bottleneck``."""
-        return (*(f"skip{i + 1}" for i in range(len(self.channels) - 1)), "bottleneck")
-
-    @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as plain values; the injector as its settings."""
         injector = self.noise_injector

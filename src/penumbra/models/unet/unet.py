@@ -60,6 +60,21 @@ class UNet(StoredModel):
         )
         self.outc = nn.Conv2d(width, n_classes, 1)
 
+    @property
+    def site_names(self) -> tuple[str, ...]:
+        """Names of what `encode` gives: ``skip1`` (full size) to ``skipN``, then ``bottleneck``."""
+        return (*(f"skip{i + 1}" for i in range(len(self.channels) - 1)), "bottleneck")
+
+    @property
+    def tap_names(self) -> tuple[str, ...]:
+        """Submodules whose outputs are the decoder's features, coarsest first."""
+        return tuple(f"up.{index}" for index in range(len(self.up)))
+
+    @property
+    def encoder_names(self) -> tuple[str, ...]:
+        """Submodules whose outputs are the encoder's features, finest first."""
+        return ("inc", *(f"down.{index}" for index in range(len(self.down))))
+
     def encode(self, x: Tensor) -> list[Tensor]:
         """Give the features of every level, stride 1 first, the bottleneck last.
 
