@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from penumbra.inference.preprocess import probabilities_to_original
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What each pass said about an image, kept at the resolution that the network worked at.
+
+    Attributes:
+        planes: (K, C, h, w) float32.
+        size: (H, W) of the image.
+
+    Examples:
+        >>> samples = Samples(np.full((3, 2, 4, 4), 0.5, dtype=np.float32), (8, 8))
+        >>> len(samples), samples[0].shape
+        (3, (2, 8, 8))
+    """
+
+    planes: NDArray[np.float32]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:
+        """Give the probabilities (C, H, W) of one pass at the image's size."""
+        return probabilities_to_original(self.planes[index], self.size)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -14,13 +44,28 @@ class Prediction:
     """What a segmenter says about one image.
 
     Attributes:
-        probabilities: (C, H, W) float32, C ≥ 2, summing to 1 over C at every pixel.
-        mask: (H, W) uint8 class indices.
+        probabilities: (C, H, W) float32, C ≥ 2, summing to 1 over C at every pixel: the mean over
+            the passes of the sampler.
+        mask: (H, W) uint8 class indices; from the undisturbed pass where features are disturbed.
         uncertainty: maps (H, W) float32 by name; ``"entropy"`` is the predictive entropy
-            −Σ_c p_c ln p_c in nats, between 0 and ln C.
+            −Σ_c p_c ln p_c in nats, between 0 and ln C. With two passes or more also
+            ``"expected_entropy"``, ``"mutual_information"``, ``"variance"`` (summed over classes)
+            and ``"standard_error"`` of the mean.
         seed: the seed that any draw was made from.
         timings: seconds by stage.
         class_names: one name per class.
+        class_uncertainty: maps (C, H, W) float32 by name, such as ``"variance"``.
+        sampler: which passes it was made of, as text.
+        passes: how many.
+        samples: what single passes said, where they were asked to be kept.
+        areas: (K, C) float64, the sum of probabilities of each pass in pixels of the image, or
+            ``None`` for a single pass.
+        sample_dice: (K,) mean Dice over the foreground classes of each pass's mask against
+            `mask`, or ``None`` for a single pass.
+        scores: doubt about the whole image by name; higher is more doubt.
+        area_intervals: class name → lowest, estimated and highest area in pixels, where the run
+            was calibrated.
+        flagged: whether somebody should look at this one, where the run was calibrated.
     """
 
     probabilities: NDArray[np.float32]
@@ -29,6 +74,15 @@ class Prediction:
     seed: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    class_uncertainty: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    sampler: str = "deterministic"
+    passes: int = 1
+    samples: Samples | None = None
+    areas: NDArray[np.float64] | None = None
+    sample_dice: NDArray[np.float64] | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    area_intervals: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    flagged: bool | None = None
 
     @property
     def n_classes(self) -> int:

@@ -1,0 +1,202 @@
+"""Samplers: which passes a prediction is made of, and what they cost.
+
+A sampler is a product of at most one disturbance of the features (noise, dropout, …), the
+symmetries of the images, and several networks. `Sampler.passes_of` writes the passes down before
+any network runs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from penumbra.errors import SettingsError, expected
+
+Disturbance = Literal["noise", "dropout", "dropblock", "multiplicative", "masksembles"]
+Ensemble = Literal["ensemble", "cv-ensemble"]
+
+DISTURBANCES: tuple[str, ...] = get_args(Disturbance)
+ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
+_HEADS = ("logit-noise", "ssn")
+_KINDS = ("deterministic", *DISTURBANCES, "augmentation", *ENSEMBLES, *_HEADS)
+_DEFAULT_PASSES, _DEFAULT_SAMPLES = 8, 64
+_TEXT = re.compile(r"(?P<kinds>[a-z*-]+)(:(?P<passes>\d+))?(@(?P<strength>[0-9.]+))?")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass.
+
+    Attributes:
+        index: its number; draws are made from it.
+        symmetry: which of the symmetries, 0 = identity.
+        member: which of the networks.
+    """
+
+    index: int
+    symmetry: int = 0
+    member: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a prediction of one tile costs.
+
+    Attributes:
+        encoder_runs: runs of the encoder.
+        decoder_runs: runs of what follows the encoder.
+        samples: samples drawn after the network, which cost no pass.
+    """
+
+    encoder_runs: int
+    decoder_runs: int
+    samples: int = 0
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        n = self.decoder_runs
+        runs = f"{n} forward pass{'es' if n > 1 else ''}"
+        if self.encoder_runs != n:
+            once = f"{self.encoder_runs} run{'s' if self.encoder_runs > 1 else ''}"
+            runs = f"{once} of the encoder and {n} of the decoder"
+        return f"{runs}, {self.samples} samples" if self.samples else runs
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A plan of passes.
+
+    Attributes:
+        disturbance: of the features, with its mask from the undisturbed pass; or ``None``.
+        augmented: whether passes run through the symmetries that the images have.
+        ensemble: whether passes run through several networks. Networks that differ by their seed
+            are an ``ensemble``; those of the folds of one cross-validation a ``cv-ensemble``,
+            which is another thing: its members saw different data.
+        head: samples drawn behind one pass: noise in logit space, or a stochastic head.
+        passes: how many; ``None`` for as many as there are symmetries or networks.
+        strength: of the disturbance: its rate, or its amplitude.
+
+    Examples:
+        >>> Sampler.parse("noise*augmentation:8")
+        Sampler(disturbance='noise', augmented=True, ensemble=None, head=None, passes=8, strength=None)
+        >>> str(Sampler.parse("dropout")), Sampler.parse("deterministic").passes
+        ('dropout:8', 1)
+    """  # noqa: E501 - a doctest's line
+
+    disturbance: Disturbance | None = None
+    augmented: bool = False
+    ensemble: Ensemble | None = None
+    head: Literal["logit-noise", "ssn"] | None = None
+    passes: int | None = 1
+    strength: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Sampler:
+        """Read ``KIND[*KIND…][:PASSES][@STRENGTH]``.
+
+        Raises:
+            SettingsError: the text is of another form, or its kinds do not go together.
+        """
+        match = _TEXT.fullmatch(text.strip())
+        kinds = match["kinds"].split("*") if match else []
+        if match is None or not set(kinds) <= set(_KINDS) or len(set(kinds)) != len(kinds):
+            raise _refused(text, f"some of {', '.join(_KINDS)} joined by *, then :PASSES")
+        disturbances = [kind for kind in kinds if kind in DISTURBANCES]
+        ensembles = [kind for kind in kinds if kind in ENSEMBLES]
+        heads = [kind for kind in kinds if kind in _HEADS]
+        alone = {"deterministic", *_HEADS} & set(kinds)
+        if len(disturbances) > 1 or len(ensembles) > 1 or (alone and len(kinds) > 1):
+            raise _refused(text, "at most one disturbance, with augmentation and an ensemble")
+        passes = int(match["passes"]) if match["passes"] else None
+        if passes is not None and not 1 <= passes <= 10_000:
+            raise _refused(text, "of 1 to 10000 passes")
+        strength = match["strength"]
+        if strength is not None and not disturbances:
+            raise _refused(text, "with a strength only where features are disturbed")
+        if kinds == ["deterministic"]:
+            passes = 1
+        elif heads:
+            passes = passes or _DEFAULT_SAMPLES
+        elif disturbances:
+            passes = passes or _DEFAULT_PASSES
+        return cls(
+            disturbance=cast("Disturbance", disturbances[0]) if disturbances else None,
+            augmented="augmentation" in kinds,
+            ensemble=cast("Ensemble", ensembles[0]) if ensembles else None,
+            head=cast("Literal['logit-noise', 'ssn']", heads[0]) if heads else None,
+            passes=passes,
+            strength=_strength(strength, text),
+        )
+
+    def __str__(self) -> str:
+        """Write the sampler as `parse` reads it."""
+        parts = [self.disturbance, "augmentation" if self.augmented else None, self.ensemble]
+        text = "*".join(part for part in (*parts, self.head) if part) or "deterministic"
+        if self.passes is not None and text != "deterministic":
+            text += f":{self.passes}"
+        return text + (f"@{self.strength:g}" if self.strength is not None else "")
+
+    @property
+    def mask_from_off_pass(self) -> bool:
+        """Whether the mask comes from a pass of its own, without any disturbance."""
+        return self.disturbance is not None
+
+    def passes_of(self, *, symmetries: int, members: int) -> tuple[Pass, ...]:
+        """Write the passes down.
+
+        Args:
+            symmetries: how many the images have.
+            members: how many networks there are.
+
+        Raises:
+            SettingsError: augmentation of images without symmetries, an ensemble of one network,
+                or more passes than there are different ones.
+        """
+        if self.augmented and symmetries < 2:
+            raise SettingsError(
+                expected("the images", "of a kind with symmetries", "one that has none",
+                         "--symmetry horizontal, if mirror images could exist")
+            )  # fmt: skip
+        if self.ensemble and members < 2:
+            raise SettingsError(
+                expected("an ensemble", "of at least 2 runs", members, "--member RUN for each more")
+            )
+        s = symmetries if self.augmented else 1
+        m = members if self.ensemble else 1
+        count = self.passes or s * m
+        if self.disturbance is None and count > s * m:
+            raise SettingsError(
+                expected(f"the passes of {self}", f"at most {s * m}, all that differ", count,
+                         "fewer, or *noise for passes that differ by noise too")
+            )  # fmt: skip
+        # Members change fastest, so that a few passes already hear every network.
+        return tuple(Pass(k, symmetry=(k // m) % s, member=k % m) for k in range(count))
+
+    def cost(self, *, symmetries: int, members: int, encodes_once: bool) -> Cost:
+        """Count the runs of encoder and decoder for one tile."""
+        if self.head:
+            return Cost(1, 1, samples=self.passes or _DEFAULT_SAMPLES)
+        passes = self.passes_of(symmetries=symmetries, members=members)
+        off = 1 if self.mask_from_off_pass else 0
+        inputs = {(p.member, p.symmetry) for p in passes}
+        if off:
+            inputs |= {(0, 0)}
+        decoder = len(passes) + off
+        return Cost(len(inputs) if encodes_once else decoder, decoder)
+
+
+def _strength(text: str | None, whole: str) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise _refused(whole, "with a number behind @") from None
+    if not 0 < value <= 10:
+        raise _refused(whole, "of a strength above 0 and at most 10")
+    return value
+
+
+def _refused(text: str, wanted: str) -> SettingsError:
+    return SettingsError(expected("the sampler", wanted, repr(text), "'noise:8'"))
