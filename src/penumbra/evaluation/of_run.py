@@ -18,15 +18,14 @@ from penumbra.evaluation.cases import Case, predicted_cases
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.overlap import EmptyPolicy
-from penumbra.evaluation.report import ErrorsByDoubt, ReportData, ReportPicture, write_report
-from penumbra.evaluation.report.choose import images_to_show
+from penumbra.evaluation.report import ErrorsByDoubt, write_report
+from penumbra.evaluation.report_of_run import report_of_run
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run, versions
 
 SplitChoice = Literal["train", "val", "test", "all"]
-_WORST = 10
 
 
 @dataclass(frozen=True)
@@ -202,90 +201,8 @@ def evaluate_run(
     buffer = io.StringIO()
     scored.evaluation.to_frame().to_csv(buffer, index=False, lineterminator="\n")
     write_text(where / "per_image.csv", buffer.getvalue())
-    write_report(where / "report.html", _report(folder, scored, predictor, seed, command, created))
+    report = report_of_run(folder, scored, predictor, seed=seed, command=command, created=created)
+    write_report(where / "report.html", report)
     # Last: a metrics.json says that the evaluation is whole.
     write_json(where / "metrics.json", scored.document)
     return scored
-
-
-def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPicture, ...]:
-    """Predict again the few images that are shown, so that not all of them had to be kept."""
-    places = {record.id: index for index, record in enumerate(scored.source.records)}
-    pictures: list[ReportPicture] = []
-    for image, role in images_to_show(scored.evaluation, worst=_WORST):
-        sample = scored.source[places[image.id]]
-        scores = {"dice": image.dice, "iou": image.iou, "boundary_f1": image.boundary_f1}
-        scores["hd95"] = image.hd95
-        prediction = predictor([sample.image])[0]
-        pictures.append(
-            ReportPicture(image.id, role, scores, sample.image, sample.mask, prediction)
-        )
-    return tuple(pictures)
-
-
-def _report(
-    run: Run,
-    scored: RunEvaluation,
-    predictor: Predictor,
-    seed: int,
-    command: str,
-    created: str,
-) -> ReportData:
-    evaluation, info = scored.evaluation, run.info()
-    seeds = {"bootstrap": seed}
-    if run.exists:
-        experiment = run.experiment()
-        seeds |= {"training": experiment.training.seed, "split": experiment.split.seed}
-    rows = [
-        {str(key): value for key, value in row.items()}
-        for row in evaluation.to_frame().to_dict("records")
-    ]
-    reliability = [
-        {
-            "low": row.low,
-            "high": row.high,
-            "confidence": row.confidence,
-            "accuracy": row.accuracy,
-            "count": row.count,
-        }
-        for row in evaluation.reliability
-        if row.count
-    ]
-    return ReportData(
-        title=f"{run.folder.name} on {scored.source.layout}",
-        run_name=run.folder.name,
-        source_name=scored.source.name,
-        split=scored.split,
-        n_images=evaluation.n_images,
-        n_groups=evaluation.n_groups,
-        overall=evaluation.overall,
-        per_class=evaluation.per_class,
-        class_names=evaluation.class_names,
-        per_image=rows,
-        reliability=reliability,
-        doubt=scored.doubt.rows(),
-        # People count epochs from one, as the progress bar does.
-        history=[row | {"epoch": row["epoch"] + 1} for row in run.history()],
-        pictures=_pictures(scored, predictor),
-        findings=evaluation.findings,
-        model_summary=_summary(run, info),
-        command=command,
-        versions=info.get("versions", versions()),
-        seeds=seeds,
-        created=created,
-    )
-
-
-def _summary(run: Run, info: dict[str, Any]) -> str:
-    document = run.model_json()
-    shape = ", ".join(
-        f"{name} {document['arguments'][name]}"
-        for name in ("width", "depth", "norm", "target")
-        if document["arguments"].get(name) is not None
-    )
-    parts = [document["architecture"], shape]
-    if info.get("parameters"):
-        parts.append(f"{info['parameters'] / 1e6:.1f} M weights")
-    if info.get("seconds"):
-        parts.append(f"trained {info['seconds'] / 60:.1f} min on {info.get('device', '?')}")
-    return ", ".join(part for part in parts if part)
