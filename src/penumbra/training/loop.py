@@ -315,5 +315,6 @@ class _Training:
             "preprocess": self.plan.preprocess.model_dump(mode="json"),
             "class_names": list(source.class_names),
             "has_background": source.has_background,
+            "symmetry": self.plan.symmetry,
         }
         save_model(self.run.folder, network, details=details)
