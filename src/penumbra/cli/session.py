@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
@@ -20,6 +21,27 @@ Json = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every draw.")]
 Target = Annotated[
     str | None, typer.Option("--target", help="What the masks show, where the layout has several.")
+]
+SamplerText = Annotated[
+    str | None,
+    typer.Option(
+        "--sampler",
+        help="Which passes: deterministic, noise:8, augmentation, noise*augmentation:8, dropout:8, "
+        "ensemble, logit-noise:64 …; by default what calibrate chose.",
+    ),
+]
+Members = Annotated[
+    list[Path] | None,
+    typer.Option("--member", help="A further run for an ensemble; may be repeated."),
+]
+Symmetry = Annotated[
+    str | None,
+    typer.Option(
+        "--symmetry", help="none, horizontal or dihedral, for augmentation; by default the data's."
+    ),
+]
+Uncalibrated = Annotated[
+    bool, typer.Option("--uncalibrated", help="Leave the run's calibration aside.")
 ]
 Classes = Annotated[
     str | None,
@@ -80,6 +102,32 @@ def _print_error(kind: str, message: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"error": {"type": kind, "message": message}}, ensure_ascii=False))
     typer.echo(f"error: {message}", err=True)
+
+
+def predictor_options(
+    sampler: str | None,
+    members: list[Path] | None,
+    symmetry: str | None,
+    uncalibrated: bool,
+) -> dict[str, Any]:
+    """Turn the options of a prediction into those of `Predictor.load`.
+
+    Raises:
+        SettingsError: the symmetry or the sampler is not one that there is.
+    """
+    from penumbra.errors import SettingsError, expected
+    from penumbra.inference.samplers import Sampler
+
+    if symmetry not in (None, "none", "horizontal", "dihedral"):
+        raise SettingsError(
+            expected("--symmetry", "none, horizontal or dihedral", symmetry, "--symmetry none")
+        )
+    return {
+        "sampler": Sampler.parse(sampler) if sampler else None,
+        "members": tuple(members or ()),
+        "symmetry": symmetry,
+        "calibration": not uncalibrated,
+    }
 
 
 def say(text: str) -> None:

@@ -131,13 +131,16 @@ class Engine:
         parts = [self._forward(part) for part in torch.split(batch, self.group)]
         return torch.cat(parts)
 
+    def place(self, batch: Tensor) -> Tensor:
+        """Bring images (N, C, H, W) to the device, in its precision, channels last."""
+        x = batch.to(self.device, _DTYPES[self.precision])
+        return x.contiguous(memory_format=torch.channels_last)
+
     @torch.inference_mode()
     def _forward(self, part: Tensor) -> Tensor:
         count = part.shape[0]
         if count < self.group:
             filling = torch.zeros(self.group - count, *part.shape[1:], dtype=part.dtype)
             part = torch.cat([part, filling])
-        x = part.to(self.device, _DTYPES[self.precision])
-        x = x.contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.module(x)[:count].float().cpu()
+        logits: Tensor = self.module(self.place(part))[:count].float().cpu()
         return logits
