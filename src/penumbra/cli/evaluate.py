@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,6 +56,12 @@ def evaluate(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
+    shift: Annotated[
+        str | None,
+        typer.Option(
+            "--shift", help="Also under corruptions: all, or a list such as blur,contrast:3."
+        ),
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
@@ -63,22 +70,21 @@ def evaluate(
     For a manifest its own splits count; for any other source those of the run, so that what was
     trained on is never called a test.
     """
+    from penumbra.evaluation.shift import parse_shifts
+
+    shifts = () if shift is None else parse_shifts(shift)
     from penumbra.evaluation.of_run import evaluate_run
 
-    scored = evaluate_run(
-        run,
-        source,
-        out,
-        split=split.value,
-        target=target,
-        empty=empty.value,
-        seed=seed,
-        command=command_line(),
-        created=now(),
-        progress=track,
-        threshold=threshold,
-        device=device,
-    )
+    shared: dict[str, Any] = {
+        "empty": empty.value,
+        "seed": seed,
+        "command": command_line(),
+        "created": now(),
+        "progress": track,
+        "threshold": threshold,
+        "device": device,
+    }
+    scored = evaluate_run(run, source, out, split=split.value, target=target, **shared)
     evaluation = scored.evaluation
     if not json:
         say_findings(evaluation.findings)
@@ -89,15 +95,40 @@ def evaluate(
                            ("ece", "ECE"))
     )  # fmt: skip
     document = scored.document | {"out": str(out), "report": str(out / "report.html")}
-    unusable = [finding for finding in evaluation.findings if finding.severity == "error"]
+    unusable = sum(finding.severity == "error" for finding in evaluation.findings)
+    lines: list[str] = []
+    if shifts:
+        from penumbra.evaluation.shift.cells import evaluate_shifts
+
+        cells = evaluate_shifts(
+            run, scored.source, shifts, out, split=split.value, clean=evaluation, **shared
+        )
+        document["shift"] = [cell.to_json() for cell in cells]
+        unusable += sum(cell.unusable for cell in cells[1:])
+        lines = [*shift_lines(cells), f"Each shift has its report in {out / 'shift'}."]
     return Finished(
         document,
         (
             f"{evaluation.n_images} images of {evaluation.n_groups} groups: {figures}.",
             f"The report is {out / 'report.html'}, the numbers are {out / 'metrics.json'}.",
+            *lines,
         ),
         code=1 if unusable else 0,
     )
+
+
+def shift_lines(cells: Iterable[Any]) -> list[str]:
+    """Write one line per cell of the table of shifts."""
+    return [
+        f"  {cell.name:<13} "
+        + ", ".join(
+            f"{label} {figure(cell.figures.get(key))}"
+            for key, label in (("dice", "Dice"), ("nll", "NLL"), ("ece", "ECE"),
+                               ("image_aurc", "image AURC"))
+            if key in cell.figures
+        )
+        for cell in cells
+    ]  # fmt: skip
 
 
 def figure(interval: Any) -> str:

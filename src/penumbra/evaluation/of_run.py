@@ -198,11 +198,38 @@ def evaluate_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
         progress=progress,
     )  # fmt: skip
+    write_scored(folder, scored, predictor, where, seed=seed, command=command, created=created)
+    return scored
+
+
+def write_scored(
+    run: Run,
+    scored: RunEvaluation,
+    predictor: Predictor,
+    out: Path,
+    *,
+    seed: int = 0,
+    command: str = "",
+    created: str = "",
+) -> None:
+    """Write `metrics.json`, `per_image.csv` and `report.html` of a scored run into `out`.
+
+    Args:
+        run: the run.
+        scored: what `score_run` gave.
+        predictor: what predicted; it predicts the few images of the report again.
+        out: the folder to write.
+        seed: of the bootstrap.
+        command: what was typed, for the report.
+        created: when, for the report.
+
+    Raises:
+        StorageError: `out` cannot be written.
+    """
     buffer = io.StringIO()
     scored.evaluation.to_frame().to_csv(buffer, index=False, lineterminator="\n")
-    write_text(where / "per_image.csv", buffer.getvalue())
-    report = report_of_run(folder, scored, predictor, seed=seed, command=command, created=created)
-    write_report(where / "report.html", report)
+    write_text(out / "per_image.csv", buffer.getvalue())
+    report = report_of_run(run, scored, predictor, seed=seed, command=command, created=created)
+    write_report(out / "report.html", report)
     # Last: a metrics.json says that the evaluation is whole.
-    write_json(where / "metrics.json", scored.document)
-    return scored
+    write_json(out / "metrics.json", scored.document)
