@@ -90,9 +90,9 @@ def image_scores(
             expected("probabilities, mask and entropy", "(C, H, W), (H, W) and (H, W)", got,
                      "those of one prediction")
         )  # fmt: skip
-    scores = {"soft_dice": 1.0 - soft_dice(probabilities, mask)}
+    scores = {"soft_dice": max(0.0, 1.0 - soft_dice(probabilities, mask))}
     if sample_dice is not None and math.isfinite(sample_dice):
-        scores["sample_disagreement"] = 1.0 - float(sample_dice)
+        scores["sample_disagreement"] = max(0.0, 1.0 - float(sample_dice))
     total = float(doubt.sum(dtype=np.float64))
     scores["mean_entropy"] = total / doubt.size
     scores["boundary_entropy"] = total / max(boundary_length(mask), 4 * PATCH)
