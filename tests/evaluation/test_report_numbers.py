@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penumbra.evaluation.report import ErrorsByDoubt, charts, curves, svg
+from penumbra.evaluation.report import ErrorsByDoubt, charts, curves, risk, svg
 from penumbra.evaluation.report.scores import image_scores, risk_by_coverage
 from penumbra.inference.prediction import Prediction
 
@@ -89,7 +89,8 @@ def test_ticks_are_round_few_and_inside(low, span):
 def test_charts_are_left_out_where_there_is_nothing_to_draw():
     assert charts.reliability([]) is None
     assert charts.errors_by_doubt([], where="") is None
-    assert charts.coverage([], "Dice") is None
+    assert risk.images([], "Dice") is None
+    assert risk.pixels([]) is None
     assert curves.sorted_scores([], "Dice") is None
     assert curves.groups([], "Dice") is None
     assert curves.training([{"epoch": 0, "loss": None}], "Loss") is None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.sample import Finding
+from penumbra.inference.calibration import Calibration
 from penumbra.inference.prediction import Prediction
 
 Role = Literal["best", "median", "worst"]
@@ -27,7 +28,9 @@ class ReportPicture:
         scores: the image's metrics by name, such as ``{"dice": 0.91}``.
         image: (H, W), (H, W, 1) or (H, W, 3), uint8, uint16 or float32.
         truth: (H, W) class indices, 255 = ignore; ``None`` where unknown.
-        prediction: what the segmenter says about the image.
+        prediction: what the segmenter says about the image; with its samples, six of them are
+            drawn, and with `flagged`, the picture says whether somebody was asked to look.
+        threshold: least foreground probability of a mask of two classes.
     """
 
     id: str
@@ -36,6 +39,28 @@ class ReportPicture:
     image: NDArray[np.generic]
     truth: NDArray[np.uint8] | None
     prediction: Prediction
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class AreaRow:
+    """The area of one class in one image, as it was foretold and as it is.
+
+    Attributes:
+        id: the sample's id.
+        class_name: the class.
+        low: lower end of the interval in pixels.
+        estimate: in pixels.
+        high: upper end of the interval in pixels.
+        truth: pixels of the class in the truth; ``None`` where unknown.
+    """
+
+    id: str
+    class_name: str
+    low: float
+    estimate: float
+    high: float
+    truth: float | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +84,17 @@ class ReportData:
             bin of confidence; see `ReliabilityBin`.
         doubt: rows ``{"pixels", "errors"}``: the share of pixels most in doubt and the share of
             all errors among them; see `ErrorsByDoubt`. Worked out from the pictures when empty.
+        reliability_before: the same rows as `reliability`, before calibration.
+        pixel_risk: rows ``{"coverage", "risk"}``: the share of pixels kept, least doubtful first,
+            and the share of errors among them, up to a coverage of 1; see `ErrorsByDoubt`.
+        image_doubt: sample id → doubt about the whole image, for risk against coverage; the mean
+            entropy of the table where it is empty.
+        image_doubt_name: what that doubt is called.
+        areas: areas with their intervals; see `AreaRow`.
+        area_level: coverage that the intervals aim at, in (0, 1).
+        flags: sample id → whether somebody was asked to look at it; of every scored image.
+        sampler: a sentence about the passes behind each prediction and their cost.
+        calibration: what `penumbra calibrate` learned about the run.
         history: rows of ``history.jsonl``: ``epoch`` and whatever was logged; every column with
             ``loss`` or ``dice`` in its name is drawn.
         pictures: what to show; the worst from the worst on.
@@ -82,6 +118,15 @@ class ReportData:
     per_image: Sequence[Mapping[str, Any]] = ()
     reliability: Sequence[Mapping[str, float]] = ()
     doubt: Sequence[Mapping[str, float]] = ()
+    reliability_before: Sequence[Mapping[str, float]] = ()
+    pixel_risk: Sequence[Mapping[str, float]] = ()
+    image_doubt: Mapping[str, float] = field(default_factory=dict)
+    image_doubt_name: str = "mean entropy"
+    areas: Sequence[AreaRow] = ()
+    area_level: float | None = None
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    sampler: str = ""
+    calibration: Calibration | None = None
     history: Sequence[Mapping[str, Any]] = ()
     pictures: tuple[ReportPicture, ...] = ()
     findings: Sequence[Finding] = ()

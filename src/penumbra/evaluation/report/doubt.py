@@ -79,3 +79,18 @@ class ErrorsByDoubt:
             return []
         shares = [0.0, *np.geomspace(0.001, 1.0, 61).tolist()]
         return [{"pixels": share, "errors": self.errors_found(share)} for share in shares]
+
+    def risk_rows(self) -> list[dict[str, float]]:
+        """Give risk by coverage as rows ``{"coverage", "risk"}``; empty where no error is.
+
+        The risk is the share of errors among the `coverage` least doubtful pixels. Between bins
+        the errors are taken to be spread evenly.
+        """
+        if not self.errors.sum():
+            return []
+        pixels = np.concatenate([[0], np.cumsum(self.pixels)]).astype(np.float64)
+        errors = np.concatenate([[0], np.cumsum(self.errors)]).astype(np.float64)
+        shares = np.linspace(0.0, 1.0, 101)[1:]
+        wrong = np.interp(shares, pixels / pixels[-1], errors / pixels[-1])
+        pairs = zip(shares.tolist(), (wrong / shares).tolist(), strict=True)
+        return [{"coverage": share, "risk": risk} for share, risk in pairs]

@@ -11,11 +11,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from penumbra.evaluation.report import charts, curves, tables
+from penumbra.evaluation.report import areas, charts, curves, flags, risk, tables
+from penumbra.evaluation.report.calibrated import calibrated
 from penumbra.evaluation.report.data import ReportData
 from penumbra.evaluation.report.doubt import ErrorsByDoubt
-from penumbra.evaluation.report.pictures import gallery
-from penumbra.evaluation.report.scores import image_scores, scored_rows
+from penumbra.evaluation.report.pictures import Gallery, gallery
+from penumbra.evaluation.report.scores import ImageScore, image_scores, scored_rows
 from penumbra.evaluation.report.words import (
     count,
     is_number,
@@ -86,13 +87,25 @@ def with_doubt(data: ReportData) -> tuple[ReportData, str]:
     ), f" (counted in {count(len(seen), 'image')} shown here)"
 
 
+def _dice(data: ReportData) -> list[ImageScore]:
+    """Give the Dice of each image with the doubt that ranks images."""
+    scores = image_scores(data.per_image, "dice")
+    if not data.image_doubt:
+        return scores
+    return [replace(score, doubt=data.image_doubt.get(score.id)) for score in scores]
+
+
 def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
-    dice = image_scores(data.per_image, "dice")
+    dice = _dice(data)
     drawn = {
         "trust": [
-            charts.reliability(data.reliability),
+            charts.reliability(data.reliability, data.reliability_before),
             charts.errors_by_doubt(data.doubt, where=where),
-            charts.coverage(dice, "Dice"),
+            risk.pixels(data.pixel_risk, data.overall.get("aurc")),
+            risk.images(
+                dice, "Dice", doubt=data.image_doubt_name, aurc=data.overall.get("image_aurc")
+            ),
+            *areas.charts(data.areas, data.area_level),
         ],
         "images": [curves.sorted_scores(dice, "Dice"), curves.groups(dice, "Dice")],
         "training": [
@@ -124,6 +137,15 @@ def _legend(data: ReportData) -> list[tuple[str, str]]:
     return [(palette.hex_code(colour), words) for colour, words in found]
 
 
+def _scales(drawn: Gallery) -> str:
+    """Say where the scales of the maps end, and what the most would be."""
+    ends = drawn.ends
+    says = f"Scales end where 99.9 % of the pixels shown do: doubt at {number(ends.doubt)} nats"
+    if drawn.disagrees:
+        says += f", disagreement at {number(ends.disagreement)}"
+    return f"{says}. The most possible is {number(ends.most)}."
+
+
 def _classes(data: ReportData) -> list[tuple[str, str]]:
     names = list(enumerate(data.class_names))[1:]
     return [(palette.hex_code(palette.class_colour(index)), name) for index, name in names]
@@ -140,11 +162,15 @@ def render(data: ReportData) -> str:
     )
     script = (_TEMPLATE / "report.js").read_text(encoding="utf-8")
     data, where = with_doubt(replace(data, per_image=scored_rows(data.per_image)))
+    drawn = gallery(data.pictures)
     values: dict[str, Any] = {
         "data": data,
         "sentence": sentence(data, list(map(dict, data.doubt))),
         "figures": headline_figures(data),
-        "gallery": gallery(data.pictures),
+        "gallery": drawn,
+        "scales": _scales(drawn),
+        "flagged": flags.sentence(_dice(data), data.flags, "Dice"),
+        "calibrated": calibrated(data.calibration),
         "charts": _charts(data, where),
         "per_class": tables.per_class(data),
         "per_image": tables.per_image(data.per_image),

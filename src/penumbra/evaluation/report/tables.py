@@ -16,12 +16,13 @@ _WORDS_FIRST = ("id", "group", "class")
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what it shows, what it sorts by, and a small second line."""
+    """One cell: what it shows, what it sorts by, a small second line, and what pointing says."""
 
     text: str
     key: str = ""
     below: str = ""
     swatch: str = ""
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Column:
     name: str
     says: str = ""
     numeric: bool = True
+    swatch: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ def _interval_cell(name: str, interval: Interval | None) -> Cell:
 
 
 def per_class(data: ReportData) -> Table | None:
-    """Give one row per class and one for all together: mean and interval of each metric."""
+    """Give mean and interval of each metric, for each class and for all together.
+
+    Metrics are rows where there are more of them than classes, as there mostly are: a dozen
+    columns with intervals do not fit on a small screen.
+    """
     if not data.per_class and not data.overall:
         return None
     every = [*data.per_class.values(), data.overall]
@@ -70,11 +76,36 @@ def per_class(data: ReportData) -> Table | None:
         name for intervals in every for name in intervals if is_number(intervals[name].get("mean"))
     )
     names = _ordered(list(found))
+    if len(names) > len(data.per_class):
+        return _by_metric(data, names)
+    return _by_class(data, names)
+
+
+def _swatches(data: ReportData) -> list[str]:
     index = {name: rank for rank, name in enumerate(data.class_names)}
+    places = [index.get(name, rank) for rank, name in enumerate(data.per_class, start=1)]
+    return [hex_code(class_colour(place)) if place else "" for place in places]
+
+
+def _by_metric(data: ReportData, names: Sequence[str]) -> Table:
+    columns = [Column("Metric", numeric=False)]
+    columns += [
+        Column(label, swatch=swatch)
+        for label, swatch in zip(data.per_class, _swatches(data), strict=True)
+    ]
+    columns += [Column("overall", "foreground classes together")] if data.overall else []
     rows = []
-    for rank, (label, intervals) in enumerate(data.per_class.items(), start=1):
-        place = index.get(label, rank)
-        swatch = hex_code(class_colour(place)) if place else ""
+    for name in names:
+        head = _column(name)
+        sets = [*data.per_class.values(), *([data.overall] if data.overall else [])]
+        cells = (_interval_cell(name, intervals.get(name)) for intervals in sets)
+        rows.append((Cell(head.name, head.name, says=head.says), *cells))
+    return Table(tuple(columns), tuple(rows), len(rows))
+
+
+def _by_class(data: ReportData, names: Sequence[str]) -> Table:
+    rows = []
+    for (label, intervals), swatch in zip(data.per_class.items(), _swatches(data), strict=True):
         cells = [_interval_cell(name, intervals.get(name)) for name in names]
         rows.append((Cell(label, label, swatch=swatch), *cells))
     overall = [_interval_cell(name, data.overall.get(name)) for name in names]

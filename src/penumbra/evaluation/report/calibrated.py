@@ -1,0 +1,175 @@
+"""What was calibrated on held-out data, and what was kept over what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from penumbra.evaluation.report import svg
+from penumbra.evaluation.report.words import count, is_number, number, percent, spread
+from penumbra.inference.calibration import Calibration, FeatureNoise, LogitNoise, Temperature
+
+NO_EFFECT = 0.005
+"""Mutual information over predictive entropy below which noise has no effect worth its passes."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that was tried against a simpler one."""
+
+    what: str
+    against: str
+    gain: str
+    spread: str
+    bar: Markup
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The section in words.
+
+    Attributes:
+        fitted: what was fitted, and how, in pairs of words.
+        effect: what passes with noise add, in a sentence; empty where nothing is known.
+        comparisons: what was tried, against what, and by how much it was better.
+    """
+
+    fitted: tuple[tuple[str, str], ...]
+    effect: str
+    comparisons: tuple[Comparison, ...]
+
+
+def calibrated(calibration: Calibration | None) -> Calibrated | None:
+    """Put a calibration into words; ``None`` where the run was never calibrated.
+
+    Gate values are left out on purpose: they say how the noise was set, not why a pixel is in
+    doubt.
+    """
+    if calibration is None:
+        return None
+    record = calibration.record
+    rows = record.get("comparisons")
+    found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    return Calibrated(
+        tuple(_fitted(calibration)),
+        effect(record.get("mi_over_h")),
+        tuple(_comparison(row) for row in found),
+    )
+
+
+def effect(ratio: object) -> str:
+    """Say what share of the doubt the passes disagree about, and plainly where that is nothing.
+
+    Args:
+        ratio: mutual information over predictive entropy, in [0, 1]; anything but a number gives
+            no sentence.
+
+    Examples:
+        >>> effect(0.001)[:23]
+        'The noise has no effect'
+    """
+    if not is_number(ratio):
+        return ""
+    share = f"{number(100 * ratio, digits=2 if ratio < NO_EFFECT else 1)}\u202f%"
+    if ratio < NO_EFFECT:
+        return (
+            f"The noise has no effect: the passes disagree about {share} of the doubt (mutual "
+            f"information over predictive entropy), less than {number(100 * NO_EFFECT, digits=1)}"
+            "\u202f%. One pass without noise says as much."
+        )
+    return (
+        f"The passes disagree about {share} of the doubt (mutual information over predictive "
+        "entropy); the rest they share."
+    )
+
+
+def _fitted(calibration: Calibration) -> list[tuple[str, str]]:
+    rows = [("Temperature", _temperature(calibration.temperature))]
+    if calibration.noise is not None:
+        rows.append(("Noise in features", _noise(calibration.noise)))
+    if calibration.noise_temperature is not None:
+        rows.append(("Temperature with noise", _temperature(calibration.noise_temperature)))
+    if calibration.logit_noise is not None:
+        rows.append(("Noise in logit space", _logit_noise(calibration.logit_noise)))
+    if calibration.area is not None:
+        area = calibration.area
+        rested = count(area.n_groups, "validation group")
+        rows.append(("Area intervals", f"{percent(area.level)}, resting on {rested}"))
+    if calibration.flag is not None:
+        flag = calibration.flag
+        score = flag.score.replace("_", " ")
+        share = percent(flag.share)
+        rows.append(
+            ("Flag", f"{score} above {number(flag.threshold)}, as {share} of the validation images")
+        )
+    rows.append(("Sampler", calibration.sampler))
+    return rows
+
+
+def _temperature(temperature: Temperature) -> str:
+    values = ", ".join(number(value, digits=2) for value in temperature.values)
+    kind = {
+        "global": f"one for all: {values}",
+        "class": f"one per class: {values}",
+        "local": f"{values}, changed from place to place by a linear map of decoder features",
+    }
+    return kind[temperature.kind]
+
+
+def _noise(noise: FeatureNoise) -> str:
+    patterns = dict.fromkeys(
+        site.pattern.name
+        + ("" if site.pattern.name == "gaussian" else f" of {site.pattern.length:g} px")
+        for site in noise.sites.values()
+    )
+    pairs = ", in antithetic pairs" if noise.antithetic else ""
+    return f"{' and '.join(patterns)} at {', '.join(noise.sites)}{pairs}"
+
+
+def _logit_noise(noise: LogitNoise) -> str:
+    whole = sum(length == 0 for length in noise.lengths)
+    fields = [f"{length:g}" for length in noise.lengths if length > 0]
+    parts = [count(whole, "factor") + " for the whole image"] if whole else []
+    if fields:
+        parts.append(f"fields of {', '.join(fields)} px")
+    return " and ".join(parts)
+
+
+def _comparison(row: Mapping[str, Any]) -> Comparison:
+    unit = str(row.get("unit") or "")
+    gain, digits = row.get("gain"), 2 if unit == "%" else 4
+    words = number(gain, digits=digits)
+    if is_number(gain):
+        words = f"{'+' if gain > 0 else ''}{words}" + (f"\u202f{unit}" if unit else "")
+    return Comparison(
+        what=str(row.get("what", "")),
+        against=str(row.get("against", "")),
+        gain=words,
+        spread=spread(row, digits=digits).replace("–", " to "),
+        bar=_bar(row),
+        kept=bool(row.get("kept")),
+    )
+
+
+def _bar(row: Mapping[str, Any]) -> Markup:
+    """Draw a gain and its interval beside the line of no gain."""
+    gain = row.get("gain")
+    if not is_number(gain):
+        return Markup("")
+    low, high = (float(row[k]) if is_number(row.get(k)) else float(gain) for k in ("low", "high"))
+    reach = max(abs(low), abs(high), abs(float(gain))) or 1.0
+    frame = svg.Frame((-reach, reach), (0, 1), 200, 20, left=6, right=6, top=0, bottom=0)
+    ends = [(frame.at(low, 0)[0], 10.0), (frame.at(high, 0)[0], 10.0)]
+    middle = frame.at(0, 0)[0]
+    kind = "dot-mask" if row.get("kept") else "dot-ink"
+    parts = [
+        svg.path([(middle, 1.0), (middle, 19.0)], "axis"),
+        svg.path(ends, "span"),
+        svg.dot((frame.at(float(gain), 0)[0], 10.0), kind, size=4.5),
+    ]
+    says = f"{number(gain, digits=4)}, interval {number(low, digits=4)} to {number(high, digits=4)}"
+    return svg.drawing(frame, says, *parts)
