@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 from penumbra.errors import SettingsError, expected
 from penumbra.imaging.overlay import heatmap, overlay_mask
 from penumbra.imaging.write import write_mask, write_unit_map
+from penumbra.inference.pass_outputs import Output, pass_outputs, pass_scales, pass_summary
 from penumbra.inference.prediction import Prediction, entropy
 from penumbra.storage import atomic_path, json_ready, write_json
 
@@ -81,19 +84,59 @@ def _check_stem(stem: str) -> None:
         )
 
 
-def _write_probabilities(
-    out: Path, stem: str, prediction: Prediction, labels: Sequence[str]
-) -> str | dict[str, str]:
+def _outputs(
+    stem: str,
+    image: NDArray[np.generic],
+    prediction: Prediction,
+    doubt: NDArray[np.float32],
+    labels: Sequence[str],
+) -> list[Output]:
+    """List the files; everything that may be refused is made before the first is written."""
+    maximum = math.log(prediction.n_classes)
+    mask = functools.partial(write_mask, mask=prediction.mask, n_classes=prediction.n_classes)
+    shown = {
+        "overlay": overlay_mask(image, prediction.mask),
+        "heatmap": heatmap(image, doubt, maximum=maximum),
+    }
+    pictures = [
+        Output(key, f"{stem}_{key}.png", functools.partial(_write_picture, picture=picture))
+        for key, picture in shown.items()
+    ]
+    unsure = functools.partial(write_unit_map, array=doubt, scale=maximum)
+    return [
+        Output("mask", f"{stem}_mask.png", mask),
+        *_probability_outputs(stem, prediction, labels),
+        Output("uncertainty", f"{stem}_uncertainty.png", unsure),
+        *pictures,
+        *pass_outputs(stem, prediction),
+    ]
+
+
+def _probability_outputs(stem: str, prediction: Prediction, labels: Sequence[str]) -> list[Output]:
     if prediction.n_classes == 2:
-        name = f"{stem}_probability.png"
-        write_unit_map(out / name, prediction.foreground, scale=1.0)
-        return name
-    files: dict[str, str] = {}
-    for label, part, plane in zip(
-        labels, file_parts(labels), prediction.probabilities, strict=True
-    ):
-        files[label] = f"{stem}_probability_{part}.png"
-        write_unit_map(out / files[label], plane, scale=1.0)
+        write = functools.partial(write_unit_map, array=prediction.foreground)
+        return [Output("probability", f"{stem}_probability.png", write)]
+    return [
+        Output(
+            f"probability/{label}",
+            f"{stem}_probability_{part}.png",
+            functools.partial(write_unit_map, array=plane),
+        )
+        for label, part, plane in zip(
+            labels, file_parts(labels), prediction.probabilities, strict=True
+        )
+    ]
+
+
+def _names(outputs: Sequence[Output]) -> dict[str, Any]:
+    """Give file names by key; those of classes together."""
+    files: dict[str, Any] = {}
+    for output in outputs:
+        key, of_class, label = output.key.partition("/")
+        if of_class:
+            files.setdefault(key, {})[label] = output.name
+        else:
+            files[key] = output.name
     return files
 
 
@@ -117,9 +160,11 @@ def _summary(
         "scale": {
             "probability": {"levels": 65535, "maximum": 1.0},
             "uncertainty": {"levels": 65535, "maximum": maximum, "unit": "nat"},
+            **pass_scales(prediction),
         },
         "seed": prediction.seed,
         "timings": dict(prediction.timings),
+        **pass_summary(prediction),
     }
 
 
@@ -133,17 +178,25 @@ def write_prediction(
 ) -> dict[str, Any]:
     """Write one prediction into a folder; every file is whole or absent, the JSON comes last.
 
-    ==========================  ==============================================================
-    ``STEM_mask.png``           8-bit palette PNG of class indices
-    ``STEM_probability.png``    16-bit, 65535 = 1; the foreground of two classes. With more, one
-                                file per class, ``STEM_probability_CLASSNAME.png``
-    ``STEM_uncertainty.png``    16-bit entropy, 65535 = ln C nats
-    ``STEM_overlay.png``        the mask over the image, for people
-    ``STEM_heatmap.png``        the doubt over the image, for people
-    ``STEM.json``               file names, size, class names, scales, seed, seconds by stage,
-                                area by class in pixels, mean and largest entropy, and the share
-                                of pixels in doubt (above ½ ln C)
-    ==========================  ==============================================================
+    Several passes add maps, and samples where they were kept.
+
+    ===============================  =============================================================
+    ``STEM_mask.png``                8-bit palette PNG of class indices
+    ``STEM_probability.png``         16-bit, 65535 = 1; the foreground of two classes. With more,
+                                     one file per class, ``STEM_probability_CLASSNAME.png``
+    ``STEM_uncertainty.png``         16-bit entropy, 65535 = ln C nats
+    ``STEM_overlay.png``             the mask over the image, for people
+    ``STEM_heatmap.png``             the doubt over the image, for people
+    ``STEM_mutual_information.png``  16-bit, 65535 = ln C nats; of passes
+    ``STEM_expected_entropy.png``    16-bit, 65535 = ln C nats; of passes
+    ``STEM_variance.png``            16-bit, 65535 = 1; of passes, summed over classes
+    ``STEM_samples.tif``             16-bit, 65535 = 1; one page per kept pass, its probability of
+                                     anything but class 0
+    ``STEM.json``                    file names, size, class names, scales, seed, seconds by
+                                     stage, area by class in pixels, mean and largest entropy, the
+                                     share of pixels in doubt (above ½ ln C), sampler, passes,
+                                     scores, areas with intervals, flag
+    ===============================  =============================================================
 
     Args:
         out: the folder; made if needed.
@@ -173,23 +226,13 @@ def write_prediction(
         raise SettingsError(
             expected("`extra`", "new entries", f"{clash}, which exist", "other names for them")
         )
-    overlay = overlay_mask(image, prediction.mask)
-    glow = heatmap(image, doubt, maximum=maximum)
+    outputs = _outputs(stem, image, prediction, doubt, labels)
     # An old JSON beside new maps would describe files that are no longer there.
     with contextlib.suppress(OSError):
         (out / f"{stem}.json").unlink()
-
-    files: dict[str, Any] = {"mask": f"{stem}_mask.png"}
     # The longest names come first: where one is too long, no part of the result is left alone.
-    files["probability"] = _write_probabilities(out, stem, prediction, labels)
-    write_mask(out / files["mask"], prediction.mask, n_classes=prediction.n_classes)
-    files["uncertainty"] = f"{stem}_uncertainty.png"
-    write_unit_map(out / files["uncertainty"], doubt, scale=maximum)
-    files["overlay"] = f"{stem}_overlay.png"
-    _write_picture(out / files["overlay"], overlay)
-    files["heatmap"] = f"{stem}_heatmap.png"
-    _write_picture(out / files["heatmap"], glow)
-
-    written: dict[str, Any] = json_ready({"files": files, **document, **(extra or {})})
+    for output in sorted(outputs, key=lambda output: -len(os.fsencode(output.name))):
+        output.write(out / output.name)
+    written: dict[str, Any] = json_ready({"files": _names(outputs), **document, **(extra or {})})
     write_json(out / f"{stem}.json", written)
     return written
