@@ -12,8 +12,8 @@ from penumbra.data.sample import Finding
 from penumbra.errors import SettingsError, expected
 from penumbra.evaluation.bootstrap import RESAMPLES, Floats, Interval, bootstrap, interval
 from penumbra.evaluation.evaluation import Evaluation, ImageMean
-from penumbra.evaluation.scores import take
 from penumbra.evaluation.summary import METRICS, statistic
+from penumbra.evaluation.sums import condensed, take
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,8 @@ def _difference(
         return {}
     settings = reference.settings
     ours, theirs = (
-        take(e.sums, [e.groups.index(group) for group in groups]) for e in (run, reference)
+        condensed(take(e.sums, [e.groups.index(group) for group in groups]))
+        for e in (run, reference)
     )
 
     def gain(weights: Floats) -> Floats:

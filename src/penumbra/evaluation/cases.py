@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from penumbra.data.sample import IGNORE, Finding
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SourceError
+from penumbra.evaluation.readers import Readers, TrueProbability
 from penumbra.inference.prediction import Prediction
 
 Predict = Callable[[Sequence[NDArray[np.generic]]], list[Prediction]]
@@ -25,6 +26,9 @@ class Case(NamedTuple):
         truth: (H, W) uint8 class indices, 255 = ignore.
         prediction: for the same (H, W).
         spacing: millimetres per pixel (row, column), where known.
+        readers: (R, H, W) uint8 class indices of R ≥ 2 readers, 255 = ignore, where there are
+            several.
+        true_probability: (H, W) of the foreground, where it is known.
     """
 
     id: str
@@ -32,9 +36,17 @@ class Case(NamedTuple):
     truth: NDArray[np.uint8]
     prediction: Prediction
     spacing: tuple[float, float] | None = None
+    readers: NDArray[np.uint8] | None = None
+    true_probability: NDArray[np.floating] | None = None
 
 
-def predicted_cases(source: Source, predict: Predict) -> Iterator[Case | Finding]:
+def predicted_cases(
+    source: Source,
+    predict: Predict,
+    *,
+    readers: Readers | None = None,
+    true_probability: TrueProbability | None = None,
+) -> Iterator[Case | Finding]:
     """Read and predict the samples of a source one by one.
 
     A sample that cannot be read, or has no mask, comes as a finding in its place.
@@ -42,10 +54,14 @@ def predicted_cases(source: Source, predict: Predict) -> Iterator[Case | Finding
     Args:
         source: samples with masks.
         predict: from images (H, W, C) to predictions; a `Predictor` is one.
+        readers: from a record to the masks of several readers, see `readers_of`.
+        true_probability: from a record to the true probability, see `true_probability_of`.
     """
     for index, record in enumerate(source.records):
         try:
             sample = source[index]
+            several = None if readers is None else readers(record)
+            exact = None if true_probability is None else true_probability(record)
         except (ImageFileError, SourceError) as error:
             yield Finding("unreadable", "error", (record.id,), str(error))
             continue
@@ -55,7 +71,7 @@ def predicted_cases(source: Source, predict: Predict) -> Iterator[Case | Finding
             )
             continue
         (prediction,) = predict([sample.image])
-        yield Case(sample.id, sample.group, sample.mask, prediction, sample.spacing)
+        yield Case(sample.id, sample.group, sample.mask, prediction, sample.spacing, several, exact)
 
 
 def problem_of(case: Case, n_classes: int) -> Finding | None:
@@ -76,6 +92,11 @@ def problem_of(case: Case, n_classes: int) -> Finding | None:
             f"The mask of {case.id} is {truth.shape[0]}×{truth.shape[1]} (height × width), its "
             f"prediction {prediction.mask.shape[0]}×{prediction.mask.shape[1]}.",
         )
+    for what, given in (("readers", case.readers), ("true probability", case.true_probability)):
+        if given is not None and given.shape[-2:] != truth.shape:
+            return finding(
+                "size-mismatch", f"The {what} of {case.id} have another size than its mask."
+            )
     scored = truth != IGNORE
     if not scored.any():
         return finding("nothing-to-score", f"Every pixel in the mask of {case.id} is ignored.")

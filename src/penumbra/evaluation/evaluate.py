@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 from penumbra.data.sample import Finding
 from penumbra.errors import SettingsError, SourceError, expected
-from penumbra.evaluation import calibration
+from penumbra.evaluation import calibration, joint
 from penumbra.evaluation.bootstrap import RESAMPLES
 from penumbra.evaluation.cases import Case, problem_of
 from penumbra.evaluation.evaluation import Evaluation, ImageMean, ImageRow
+from penumbra.evaluation.histogram import FINE_BINS
 from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.scores import (
     MEAN_METRICS,
-    GroupSums,
     ImageScores,
     ScoreSettings,
-    merge,
     score_image,
-    stack,
     sums_of_image,
 )
+from penumbra.evaluation.sections import Sections
 from penumbra.evaluation.summary import summarise
+from penumbra.evaluation.sums import GroupSums, coarser, merge, stack
+
+_FINE_MEMORY = 2**28
+_LEAST_FINE = 256
 
 
 def _rows(scores: ImageScores, settings: ScoreSettings) -> Iterator[ImageRow]:
     at = {name: row for row, name in enumerate(MEAN_METRICS)}
     table, sums = scores.table, scores.calibration
     brier, nll = float(calibration.brier(sums)), float(calibration.nll(sums))
-    ece = float(calibration.ece(sums))
+    ece, of_tiles = float(calibration.ece(sums)), float(joint.joint_nll(scores.joint)[0])
     for index, name in enumerate(settings.class_names):
         by_metric = {
             metric: float(table[row, 1 + index])
             for metric, row in at.items()
             if metric != "pixel_accuracy"
         }
+        low, estimate, high = scores.area_intervals.get(name, (math.nan,) * 3)
         yield ImageRow(
             id=scores.id,
             group=scores.group,
@@ -49,6 +54,12 @@ def _rows(scores: ImageScores, settings: ScoreSettings) -> Iterator[ImageRow]:
             nll=nll,
             ece=ece,
             mean_entropy=scores.mean_entropy,
+            joint_nll=of_tiles,
+            area_low=low,
+            area_estimate=estimate,
+            area_high=high,
+            flagged=scores.flagged,
+            scores=scores.scores,
         )
 
 
@@ -62,6 +73,8 @@ def _image_mean(scores: ImageScores) -> ImageMean:
         boundary_f1=overall["boundary_f1"],
         hd95=overall["hd95"],
         mean_entropy=scores.mean_entropy,
+        scores=scores.scores,
+        flagged=scores.flagged,
     )
 
 
@@ -74,6 +87,8 @@ class _Collector:
         self.images: list[ImageMean] = []
         self.findings: list[Finding] = []
         self.sums: dict[str, GroupSums] = {}
+        self.passes = 1
+        self.n_fine = FINE_BINS
 
     def add(self, case: Case) -> None:
         n_classes = len(self.settings.class_names)
@@ -90,18 +105,20 @@ class _Collector:
         if problem is not None:
             self.findings.append(problem)
             return
-        scores = score_image(
-            case.id,
-            case.group,
-            case.truth,
-            case.prediction,
-            spacing=case.spacing,
-            settings=self.settings,
-        )
+        scores = score_image(case, settings=self.settings, n_fine=self.n_fine)
         self.rows.extend(_rows(scores, self.settings))
         self.images.append(_image_mean(scores))
         new, known = sums_of_image(scores), self.sums.get(case.group)
         self.sums[case.group] = new if known is None else merge(known, new)
+        self.passes = max(self.passes, scores.passes)
+        self._bound_memory(new)
+
+    def _bound_memory(self, new: GroupSums) -> None:
+        """Halve the resolution of the fine histograms where there are very many groups."""
+        if len(self.sums) * new.fine_bytes <= _FINE_MEMORY or self.n_fine <= _LEAST_FINE:
+            return
+        self.n_fine //= 2
+        self.sums = {group: coarser(sums, self.n_fine) for group, sums in self.sums.items()}
 
 
 def _check(empty: str, tolerance: float, n_bins: int, resamples: int) -> None:
@@ -186,6 +203,14 @@ def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
     groups = tuple(sorted(collected.sums))
     settings, sums = collected.settings, stack([collected.sums[group] for group in groups])
     overall, per_class = summarise(sums, settings, resamples=resamples, seed=seed)
+    sections = Sections(sums, collected.images, groups, settings, resamples=resamples, seed=seed)
+    by_name = {
+        "risk": sections.risk(),
+        "samples": sections.samples(collected.passes, overall),
+        "areas": sections.areas(),
+        "readers": sections.readers(),
+        "truth": sections.truth(),
+    }
     whole = collected.sums[groups[0]].calibration
     for group in groups[1:]:
         whole = calibration.merge(whole, collected.sums[group].calibration)
@@ -205,4 +230,5 @@ def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
         groups=groups,
         sums=sums,
         findings=tuple(collected.findings),
+        sections={name: section for name, section in by_name.items() if section},
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penumbra.data.sample import Finding
 from penumbra.evaluation.bootstrap import Interval
 from penumbra.evaluation.calibration import ReliabilityBin
-from penumbra.evaluation.scores import GroupSums, ScoreSettings
+from penumbra.evaluation.scores import ScoreSettings
+from penumbra.evaluation.sums import GroupSums
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,13 @@ class ImageRow:
         nll: mean of −ln p of the true class, in nats.
         ece: of the predicted class, within this image.
         mean_entropy: in nats.
+        joint_nll: of tiles, in nats per pixel, see `tally_joint`; not a number where there were
+            several passes and none was kept.
+        area_low: lower end of the interval of the area in pixels; not a number without one.
+        area_estimate: the estimate that the interval is about.
+        area_high: upper end of the interval.
+        flagged: whether somebody should look; ``None`` where the run was not calibrated.
+        scores: doubt about the whole image by name; a column ``score_NAME`` each in tables.
     """
 
     id: str
@@ -61,6 +69,12 @@ class ImageRow:
     nll: float
     ece: float
     mean_entropy: float
+    joint_nll: float = math.nan
+    area_low: float = math.nan
+    area_estimate: float = math.nan
+    area_high: float = math.nan
+    flagged: bool | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ class ImageMean:
         boundary_f1: at the evaluation's tolerance.
         hd95: in pixels.
         mean_entropy: in nats.
+        scores: doubt about the whole image by name; higher is more.
+        flagged: whether somebody should look; ``None`` where the run was not calibrated.
     """
 
     id: str
@@ -84,6 +100,8 @@ class ImageMean:
     boundary_f1: float
     hd95: float
     mean_entropy: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    flagged: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,10 +111,11 @@ class Evaluation:
     Attributes:
         overall: metric → mean, low, high. Overlap and boundary metrics are means over images of
             the mean over scored classes; ``dice_pooled`` and ``iou_pooled`` count all pixels
-            together first; Brier, NLL and ECE are over all pixels. Intervals are 95 %
-            percentile intervals over resampled groups.
-        per_class: class name → the same for each class, the background too. There
-            ``pixel_accuracy``, ``nll`` and ``ece`` are those of the class against the rest.
+            together first; all that follow are over all pixels. Intervals are 95 % percentile
+            intervals over resampled groups.
+        per_class: class name → the same for each class, the background too, without ``aurc``,
+            ``e_aurc`` and ``ause``. There ``pixel_accuracy``, ``nll``, ``ece`` and what is like
+            them are those of the class against the rest.
         per_image: one row per image and class.
         images: one row per image, in the order they came.
         reliability: table of the predicted class: probability given, share right.
@@ -107,6 +126,9 @@ class Evaluation:
         groups: names of the groups, in the order of `sums`.
         sums: what everything above was made of, per group; merges and resamples exactly.
         findings: samples that could not be scored, and why.
+        sections: ``risk`` (doubt against what went wrong: ``pixels``, ``images`` and ``flags``),
+            ``samples`` (with several passes), ``areas`` (with area intervals), ``readers`` (with
+            several readers) and ``truth`` (with the true probability); those that apply.
     """
 
     overall: Mapping[str, Interval]
@@ -121,6 +143,7 @@ class Evaluation:
     groups: tuple[str, ...]
     sums: GroupSums
     findings: tuple[Finding, ...] = ()
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def empty_policy(self) -> str:
@@ -160,6 +183,7 @@ class Evaluation:
                 name: {metric: dict(value) for metric, value in metrics.items()}
                 for name, metrics in self.per_class.items()
             },
+            **self.sections,
             "curves": {
                 "reliability": [asdict(row) for row in self.reliability],
                 "class_reliability": {
@@ -174,8 +198,15 @@ class Evaluation:
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Give the rows per image and class as a table; `class_name` is its column ``class``."""
+        """Give the rows per image and class as a table.
+
+        `class_name` is its column ``class``, each of the `scores` a column ``score_NAME``.
+        """
         import pandas as pd  # noqa: PLC0415  # half a second that most callers do not need
 
-        frame = pd.DataFrame([asdict(row) for row in self.per_image])
-        return frame.rename(columns={"class_name": "class"})
+        rows = []
+        for row in self.per_image:
+            values = asdict(row)
+            scores = values.pop("scores")
+            rows.append(values | {f"score_{name}": score for name, score in scores.items()})
+        return pd.DataFrame(rows).rename(columns={"class_name": "class"})

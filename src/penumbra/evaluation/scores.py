@@ -1,17 +1,24 @@
-"""The scores of one image, and the sums of one group of images."""
+"""The scores of one image, and the sums that a group starts with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.sample import IGNORE
-from penumbra.evaluation import boundary, calibration, overlap
+from penumbra.evaluation import boundary, calibration, joint, overlap
+from penumbra.evaluation.adaptive import ConfidenceHistogram, tally_confidence
+from penumbra.evaluation.agreement import AgreementSums, sample_masks, tally_agreement
+from penumbra.evaluation.areas import AreaSums, tally_areas
+from penumbra.evaluation.cases import Case
+from penumbra.evaluation.histogram import FINE_BINS
 from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.pixel_risk import PixelRisk, tally_risk
+from penumbra.evaluation.sums import GroupSums
+from penumbra.evaluation.true_probability import TruthSums, tally_truth
 from penumbra.inference.prediction import Prediction, entropy
 
 Floats = NDArray[np.float64]
@@ -63,7 +70,17 @@ class ImageScores:
         has_spacing: whether distances in millimetres are known.
         mean_entropy: of the prediction over the scored pixels, in nats.
         counts: for pooled overlap.
-        calibration: for Brier, NLL and ECE.
+        calibration: for Brier, NLL, ECE and MCE.
+        confidence: for ACE.
+        risk: for AURC, E-AURC and AUSE over pixels.
+        joint: for the joint NLL of tiles.
+        areas: for the area intervals.
+        agreement: with several readers.
+        truth: against the true probability.
+        passes: of the sampler.
+        scores: doubt about the whole image by name; higher is more.
+        area_intervals: class name → lowest, estimated and highest area in pixels.
+        flagged: whether somebody should look, where the run was calibrated.
     """
 
     id: str
@@ -75,6 +92,16 @@ class ImageScores:
     mean_entropy: float
     counts: overlap.Counts
     calibration: calibration.Calibration
+    confidence: ConfidenceHistogram
+    risk: PixelRisk
+    joint: joint.JointSums
+    areas: AreaSums
+    agreement: AgreementSums
+    truth: TruthSums
+    passes: int = 1
+    scores: Mapping[str, float] = field(default_factory=dict)
+    area_intervals: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    flagged: bool | None = None
 
 
 def _boundary_rows(
@@ -104,27 +131,9 @@ def mean_of_classes(values: Floats, empty: EmptyPolicy) -> Floats:
     return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 
-def score_image(
-    sample_id: str,
-    group: str,
-    truth: NDArray[np.uint8],
-    prediction: Prediction,
-    *,
-    spacing: tuple[float, float] | None,
-    settings: ScoreSettings,
-) -> ImageScores:
-    """Score one image.
-
-    Args:
-        sample_id: the sample's id.
-        group: its group.
-        truth: (H, W) class indices, 255 = ignore, with at least one pixel that is not ignored.
-        prediction: for the same (H, W).
-        spacing: millimetres per pixel (row, column), where known.
-        settings: classes and policies.
-    """
+def _table(case: Case, counts: overlap.Counts, settings: ScoreSettings) -> Floats:
+    """Compute the `MEAN_METRICS` of one image, (9, 1 + C)."""
     empty = settings.empty
-    counts = overlap.count(truth, prediction.mask, n_classes=len(settings.class_names))
     by_class = np.vstack(
         [
             overlap.dice(counts, empty=empty),
@@ -133,46 +142,66 @@ def score_image(
             overlap.recall(counts, empty=empty),
             overlap.specificity(counts, empty=empty),
             overlap.class_accuracy(counts),
-            _boundary_rows(truth, prediction.mask, spacing, settings),
+            _boundary_rows(case.truth, case.prediction.mask, case.spacing, settings),
         ]
     )
     together = mean_of_classes(by_class[:, list(settings.scored)], empty)
     together[MEAN_METRICS.index("pixel_accuracy")] = overlap.pixel_accuracy(counts)
+    return np.column_stack([together, by_class])
+
+
+def _joint(
+    truth: NDArray[np.uint8], prediction: Prediction, sums: calibration.Calibration
+) -> joint.JointSums:
+    if prediction.passes <= 1:
+        return joint.joint_of_one_pass(sums)
+    if prediction.samples is None:
+        return joint.nothing_joint(prediction.n_classes)
+    return joint.tally_joint(truth, prediction.samples)
+
+
+def _mean_entropy(truth: NDArray[np.uint8], prediction: Prediction) -> float:
     doubt = prediction.uncertainty.get("entropy")
     if doubt is None:
         doubt = entropy(prediction.probabilities)
+    return float(np.mean(doubt[truth != IGNORE], dtype=np.float64))
+
+
+def score_image(case: Case, *, settings: ScoreSettings, n_fine: int = FINE_BINS) -> ImageScores:
+    """Score one image.
+
+    Args:
+        case: the sample with its prediction; at least one pixel of its truth is not ignored.
+        settings: classes and policies.
+        n_fine: bins of the fine histograms, a power of two.
+    """
+    truth, prediction = case.truth, case.prediction
+    counts = overlap.count(truth, prediction.mask, n_classes=len(settings.class_names))
+    p, mask = prediction.probabilities, prediction.mask
+    sums = calibration.tally(truth, p, mask, n_bins=settings.n_bins)
+    mean_entropy = _mean_entropy(truth, prediction)
+    masks = mask[None] if case.readers is None else sample_masks(prediction)
     return ImageScores(
-        id=sample_id,
-        group=group,
-        table=np.column_stack([together, by_class]),
+        id=case.id,
+        group=case.group,
+        table=_table(case, counts, settings),
         area_truth=np.asarray(counts.tp + counts.fn, dtype=np.int64),
         area_predicted=np.asarray(counts.tp + counts.fp, dtype=np.int64),
-        has_spacing=spacing is not None,
-        mean_entropy=float(np.mean(doubt[truth != IGNORE], dtype=np.float64)),
+        has_spacing=case.spacing is not None,
+        mean_entropy=mean_entropy,
         counts=counts,
-        calibration=calibration.tally(
-            truth, prediction.probabilities, prediction.mask, n_bins=settings.n_bins
-        ),
+        calibration=sums,
+        confidence=tally_confidence(truth, p, mask, n_bins=n_fine),
+        risk=tally_risk(truth, prediction, n_bins=n_fine),
+        joint=_joint(truth, prediction, sums),
+        areas=tally_areas(truth, prediction.area_intervals, settings.class_names),
+        agreement=tally_agreement(case.readers, masks, scored=settings.scored),
+        truth=tally_truth(case.true_probability, p, truth),
+        passes=prediction.passes,
+        scores={"mean_entropy": mean_entropy, **prediction.scores},
+        area_intervals=dict(prediction.area_intervals),
+        flagged=prediction.flagged,
     )
-
-
-@dataclass(frozen=True)
-class GroupSums:
-    """Sums over the images of one group, or, with a leading axis, of many groups.
-
-    Attributes:
-        total: (…, 9, 1 + C) sums of the `MEAN_METRICS` over images where they are a number.
-        n: (…, 9, 1 + C) how many images those are.
-        missing: (…, 9, 1 + C) images where the metric is not a number though it applies.
-        counts: pixel counts (…, C).
-        calibration: sums for Brier, NLL and ECE.
-    """
-
-    total: Floats
-    n: Floats
-    missing: Floats
-    counts: overlap.Counts
-    calibration: calibration.Calibration
 
 
 def sums_of_image(scores: ImageScores) -> GroupSums:
@@ -187,42 +216,10 @@ def sums_of_image(scores: ImageScores) -> GroupSums:
         missing=missing.astype(np.float64),
         counts=scores.counts,
         calibration=scores.calibration,
+        confidence=scores.confidence,
+        risk=scores.risk,
+        joint=scores.joint,
+        areas=scores.areas,
+        agreement=scores.agreement,
+        truth=scores.truth,
     )
-
-
-def combine(function: Callable[..., NDArray[Any]], *sums: GroupSums) -> GroupSums:
-    """Apply a function to each array of one or more sums, array by array."""
-    counts, cal = [s.counts for s in sums], [s.calibration for s in sums]
-
-    def each(parts: Sequence[object], name: str) -> NDArray[Any]:
-        return function(*(np.asarray(getattr(part, name)) for part in parts))
-
-    return GroupSums(
-        total=each(sums, "total"),
-        n=each(sums, "n"),
-        missing=each(sums, "missing"),
-        counts=overlap.Counts(**{name: each(counts, name) for name in ("tp", "fp", "fn", "tn")}),
-        calibration=calibration.Calibration(
-            **{name: each(cal, name) for name in ("n", "brier", "nll", "class_nll", "bins")}
-        ),
-    )
-
-
-def merge(a: GroupSums, b: GroupSums) -> GroupSums:
-    """Add the sums of two disjoint sets of images."""
-    return combine(np.add, a, b)
-
-
-def stack(sums: Sequence[GroupSums]) -> GroupSums:
-    """Put the sums of G groups side by side: every array gains a leading axis G."""
-    return combine(lambda *arrays: np.stack(arrays), *sums)
-
-
-def take(sums: GroupSums, groups: Sequence[int]) -> GroupSums:
-    """Choose some of the stacked groups, by position."""
-    return combine(lambda array: array[list(groups)], sums)
-
-
-def weigh(sums: GroupSums, weights: Floats) -> GroupSums:
-    """Add up stacked groups (G, …), each as often as `weights` (R, G) says: sums (R, …)."""
-    return combine(lambda array: np.tensordot(weights, array.astype(np.float64), (1, 0)), sums)
