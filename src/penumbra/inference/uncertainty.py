@@ -188,10 +188,9 @@ def mutual_information(mean: Floats, expected_entropy: Floats, *, passes: int) -
 def decompose(
     mean: Floats,
     expected_entropy: Floats,
-    mean_square: Floats | None = None,
     *,
     passes: int,
-    variance: Floats | None = None,
+    variance: Floats,
     squared_error: Floats | None = None,
 ) -> Decomposition:
     """Turn what is known of many passes into maps.
@@ -199,17 +198,13 @@ def decompose(
     Args:
         mean: (C, H, W) mean probabilities; of these passes, or what their mean tends to.
         expected_entropy: (H, W) mean entropy of the passes, in nats.
-        mean_square: (C, H, W) mean squared probabilities, in place of `variance`. It serves only
-            where `mean` is that of these very passes, and float32 resolves a variance from it to
-            about 10⁻⁷; where tiles were blended, it counts their disagreement as variance.
         passes: K, how many.
         variance: (C, H, W) over the passes with K − 1, as `PassSums.variance` gives it.
         squared_error: (H, W) estimated variance of the mean, summed over classes, as
             `PassSums.squared_error` gives it; by default Σ_c variance_c / K.
 
     Raises:
-        SettingsError: there is no pass, shapes do not fit, or not exactly one of `variance` and
-            `mean_square` was given.
+        SettingsError: there is no pass, or shapes do not fit.
 
     Examples:
         >>> sums = PassSums()
@@ -223,16 +218,19 @@ def decompose(
         {'entropy': 0.693, 'expected_entropy': 0.0, 'mutual_information': 0.693,
          'variance': 1.0, 'standard_error': 0.707}
     """
-    spread = _spread(mean, mean_square, variance, passes)
-    if mean.ndim != 3 or expected_entropy.shape != mean.shape[1:] or spread.shape != mean.shape:
-        got = f"{mean.shape}, {expected_entropy.shape} and {spread.shape}"
+    if passes < 1:
+        raise SettingsError(expected("`passes`", "at least 1", passes, "the number of passes"))
+    if mean.ndim != 3 or expected_entropy.shape != mean.shape[1:] or variance.shape != mean.shape:
+        got = f"{mean.shape}, {expected_entropy.shape} and {variance.shape}"
         raise SettingsError(
             expected("mean, expected entropy and variance", "(C, H, W), (H, W) and (C, H, W)",
                      got, "those of one `PassSums`")
         )  # fmt: skip
     if passes == 1:
         return Decomposition({"entropy": entropy(mean)}, {})
-    total = np.asarray(spread.sum(axis=0), dtype=np.float32)
+    # Resizing and blending may leave a rounding error below 0.
+    variance = np.maximum(variance, np.float32(0))
+    total = np.asarray(variance.sum(axis=0), dtype=np.float32)
     error = total / np.float32(passes) if squared_error is None else squared_error
     expected_entropy = np.maximum(expected_entropy, np.float32(0))
     maps = {
@@ -242,18 +240,4 @@ def decompose(
         "variance": total,
         "standard_error": np.asarray(np.sqrt(np.maximum(error, 0)), dtype=np.float32),
     }
-    return Decomposition(maps, {"variance": spread})
-
-
-def _spread(mean: Floats, mean_square: Floats | None, variance: Floats | None, k: int) -> Floats:
-    if k < 1:
-        raise SettingsError(expected("`passes`", "at least 1", k, "the number of passes"))
-    if variance is not None and mean_square is None:
-        return np.maximum(variance, np.float32(0))
-    if variance is not None or mean_square is None:
-        raise SettingsError(
-            "Expected one of `variance` and `mean_square`, but got both or neither. "
-            "Try `PassSums.variance`."
-        )
-    widened = (mean_square - mean * mean) * np.float32(k / max(1, k - 1))
-    return np.asarray(np.maximum(widened, 0), dtype=np.float32)
+    return Decomposition(maps, {"variance": variance})
