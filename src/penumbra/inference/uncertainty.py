@@ -164,7 +164,8 @@ def mutual_information(mean: Floats, expected_entropy: Floats, *, passes: int) -
         passes: how many; a single one cannot disagree with itself.
 
     Returns:
-        (H, W) float32 between 0 and ln C. Differences below 0, which are rounding, become 0.
+        (H, W) float32 between 0 and ln C. Differences below 0 become 0: rounding, or, where the
+        mean is exact and the entropy that of few passes, chance.
 
     Raises:
         SettingsError: fewer than 2 passes.
