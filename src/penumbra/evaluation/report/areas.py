@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from markupsafe import Markup
 
 from penumbra.evaluation.report import svg
 from penumbra.evaluation.report.charts import Chart
-from penumbra.evaluation.report.data import AreaRow
-from penumbra.evaluation.report.words import is_number, number, percent
+from penumbra.evaluation.report.data import AreaRow, Interval
+from penumbra.evaluation.report.words import is_number, number, percent, percents
 
 MOST_BARS = 120
+"""In a chart of its full width; of the charts of several classes each has half of it."""
 MOST_CLASSES = 4
 
 
@@ -21,14 +22,19 @@ def holds(row: AreaRow) -> bool:
     return is_number(row.truth) and row.low <= float(row.truth) <= row.high
 
 
-def sentence(rows: Sequence[AreaRow], level: float | None) -> str:
+def sentence(rows: Sequence[AreaRow], level: float | None, coverage: Interval | None = None) -> str:
     """Say how many intervals hold the true area, against how many should."""
     known = [row for row in rows if is_number(row.truth)]
     if not known:
         return "The true areas are not known."
     held = sum(map(holds, known))
     says = f"The interval holds the true area in {held} of {len(known)} images"
-    says += f" ({percent(held / len(known))})"
+    share = percent(held / len(known))
+    says += (
+        f" ({share}, 95\u202f% interval {around})"
+        if (around := percents(coverage))
+        else f" ({share})"
+    )
     says += f", where it aims at {percent(level)}." if level is not None else "."
     widths = [(row.high - row.low) / row.estimate for row in known if row.estimate > 0]
     if widths:
@@ -36,19 +42,31 @@ def sentence(rows: Sequence[AreaRow], level: float | None) -> str:
     return says
 
 
-def charts(rows: Sequence[AreaRow], level: float | None) -> list[Chart]:
-    """Draw each image's estimate with its interval and the true area, by estimate; per class."""
+def charts(
+    rows: Sequence[AreaRow],
+    level: float | None,
+    coverage: Mapping[str, Interval] | None = None,
+) -> list[Chart]:
+    """Draw each image's estimate with its interval and the true area, by estimate; per class.
+
+    Args:
+        rows: one for each image and class.
+        level: coverage that the intervals aim at.
+        coverage: class name → measured coverage with its interval.
+    """
     classes = list(dict.fromkeys(row.class_name for row in rows))
+    most = MOST_BARS if len(classes) == 1 else MOST_BARS // 2
     drawn = []
     for name in classes[:MOST_CLASSES]:
         own = [row for row in rows if row.class_name == name]
         title = "Area with its interval" + (f": {name}" if len(classes) > 1 else "")
-        says = sentence(own, level)
+        says = sentence(own, level, (coverage or {}).get(name))
         if len(classes) > MOST_CLASSES and name == classes[MOST_CLASSES - 1]:
             says += f" Shown are {MOST_CLASSES} of {len(classes)} classes."
-        if len(own) > MOST_BARS:
-            says += f" Drawn are {MOST_BARS} of the {len(own)} images, evenly spread."
-        drawn.append(Chart(title, says, _drawing(own, says), _LEGEND, wide=True))
+        if len(own) > most:
+            says += f" Drawn are {most} of the {len(own)} images, evenly spread."
+        drawing = _drawing(own, says, most)
+        drawn.append(Chart(title, says, drawing, _LEGEND, wide=len(classes) == 1))
     return drawn
 
 
@@ -56,25 +74,30 @@ _LEGEND = (
     ("key-doubt", "interval"),
     ("key-round", "estimate"),
     ("key-ink", "true area"),
-    ("key-outside", "true area outside of the interval"),
+    ("key-outside", "true area outside"),
 )
 
 
-def _spread_out(rows: list[AreaRow]) -> list[AreaRow]:
-    if len(rows) <= MOST_BARS:
+def _spread_out(rows: list[AreaRow], most: int) -> list[AreaRow]:
+    if len(rows) <= most:
         return rows
     last = len(rows) - 1
-    return [rows[round(k * last / (MOST_BARS - 1))] for k in range(MOST_BARS)]
+    return [rows[round(k * last / (most - 1))] for k in range(most)]
 
 
-def _drawing(rows: Sequence[AreaRow], says: str) -> Markup:
-    shown = _spread_out(sorted(rows, key=lambda row: (row.estimate, row.id)))
+def _drawing(rows: Sequence[AreaRow], says: str, most: int) -> Markup:
+    shown = _spread_out(sorted(rows, key=lambda row: (row.estimate, row.id)), most)
     top = max(max(row.high, float(row.truth or 0.0)) for row in shown) or 1.0
-    frame = svg.Frame(x=(0.0, float(len(shown))), y=(0.0, top * 1.04), width=880.0, left=72.0)
+    frame = svg.Frame(
+        x=(0.0, float(len(shown))),
+        y=(0.0, top * 1.04),
+        width=880.0 if most == MOST_BARS else 420.0,
+        left=72.0,
+    )
     parts = [
         svg.axes(
             frame,
-            x_label=f"{len(shown)} images, from the smallest to the largest estimate",
+            x_label=f"{len(shown)} images by estimate",
             y_label="area in pixels",
             x_ticks=[],
             y_words=lambda value: number(round(value)),

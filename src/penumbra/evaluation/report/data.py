@@ -87,11 +87,14 @@ class ReportData:
         reliability_before: the same rows as `reliability`, before calibration.
         pixel_risk: rows ``{"coverage", "risk"}``: the share of pixels kept, least doubtful first,
             and the share of errors among them, up to a coverage of 1; see `ErrorsByDoubt`.
+        pixel_aurc: area under risk against coverage of the pixels, as measured.
         image_doubt: sample id → doubt about the whole image, for risk against coverage; the mean
             entropy of the table where it is empty.
         image_doubt_name: what that doubt is called.
+        image_aurc: area under risk against coverage of the images by that doubt, as measured.
         areas: areas with their intervals; see `AreaRow`.
         area_level: coverage that the intervals aim at, in (0, 1).
+        area_coverage: class name → measured coverage with its interval.
         flags: sample id → whether somebody was asked to look at it; of every scored image.
         sampler: a sentence about the passes behind each prediction and their cost.
         calibration: what `penumbra calibrate` learned about the run.
@@ -120,10 +123,13 @@ class ReportData:
     doubt: Sequence[Mapping[str, float]] = ()
     reliability_before: Sequence[Mapping[str, float]] = ()
     pixel_risk: Sequence[Mapping[str, float]] = ()
+    pixel_aurc: Interval | None = None
     image_doubt: Mapping[str, float] = field(default_factory=dict)
     image_doubt_name: str = "mean entropy"
+    image_aurc: Interval | None = None
     areas: Sequence[AreaRow] = ()
     area_level: float | None = None
+    area_coverage: Mapping[str, Interval] = field(default_factory=dict)
     flags: Mapping[str, bool] = field(default_factory=dict)
     sampler: str = ""
     calibration: Calibration | None = None

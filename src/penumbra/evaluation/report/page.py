@@ -101,11 +101,9 @@ def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
         "trust": [
             charts.reliability(data.reliability, data.reliability_before),
             charts.errors_by_doubt(data.doubt, where=where),
-            risk.pixels(data.pixel_risk, data.overall.get("aurc")),
-            risk.images(
-                dice, "Dice", doubt=data.image_doubt_name, aurc=data.overall.get("image_aurc")
-            ),
-            *areas.charts(data.areas, data.area_level),
+            risk.pixels(data.pixel_risk, data.pixel_aurc),
+            risk.images(dice, "Dice", doubt=data.image_doubt_name, aurc=data.image_aurc),
+            *areas.charts(data.areas, data.area_level, data.area_coverage),
         ],
         "images": [curves.sorted_scores(dice, "Dice"), curves.groups(dice, "Dice")],
         "training": [
@@ -173,7 +171,7 @@ def render(data: ReportData) -> str:
         "calibrated": calibrated(data.calibration),
         "charts": _charts(data, where),
         "per_class": tables.per_class(data),
-        "per_image": tables.per_image(data.per_image),
+        "per_image": tables.per_image(data.per_image, data.image_doubt),
         "legend": _legend(data),
         "classes": _classes(data),
         "gradients": _gradients(),

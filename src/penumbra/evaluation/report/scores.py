@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from penumbra.evaluation.report.words import is_number
 
 Rows = Sequence[Mapping[str, Any]]
@@ -32,6 +34,8 @@ class ImageScore:
 def scored_rows(rows: Rows) -> list[dict[str, Any]]:
     """Give the rows that count, without columns that are undefined in all of them.
 
+    What is true or false becomes yes or no.
+
     Examples:
         >>> row = {"id": "a", "class_name": "cell", "scored": True, "dice": 0.9, "hd95_mm": None}
         >>> scored_rows([row, {**row, "class_name": "background", "scored": False}])
@@ -40,6 +44,9 @@ def scored_rows(rows: Rows) -> list[dict[str, Any]]:
     kept = [dict(row) for row in rows if row.get("scored", True)]
     for row in kept:
         row.pop("scored", None)
+        row.update(
+            {k: "yes" if v else "no" for k, v in row.items() if isinstance(v, (bool, np.bool_))}
+        )
     told = {key for row in kept for key, v in row.items() if is_number(v) or isinstance(v, str)}
     renamed = {"class_name": "class"}
     return [{renamed.get(k, k): v for k, v in row.items() if k in told} for row in kept]

@@ -12,6 +12,10 @@ from penumbra.imaging.palette import class_colour, hex_code
 
 MOST_ROWS = 5000
 _WORDS_FIRST = ("id", "group", "class")
+_TOO_MUCH = frozenset({
+    "specificity", "pixel_accuracy", "brier", "ece", "joint_nll", "area_estimate",
+})  # fmt: skip
+"""Columns of per_image.csv that would make the table too wide for a small screen."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,26 @@ def _value_cell(name: str, value: object) -> Cell:
     return Cell(number(value, digits=metric(name).digits), key)
 
 
-def per_image(rows: Sequence[Mapping[str, Any]]) -> Table | None:
-    """Give every image's row, the lowest Dice first; cut after `MOST_ROWS`."""
+def _shown(name: str) -> bool:
+    return name not in _TOO_MUCH and not name.startswith("score_")
+
+
+def per_image(
+    rows: Sequence[Mapping[str, Any]], doubt: Mapping[str, float] | None = None
+) -> Table | None:
+    """Give every image's row, the lowest Dice first; cut after `MOST_ROWS`.
+
+    Args:
+        rows: the rows; columns that say little about a single image are left out.
+        doubt: sample id → doubt about the image, in place of its mean entropy.
+    """
     if not rows:
         return None
-    present = list(dict.fromkeys(key for row in rows for key in row))
+    if doubt:
+        rows = [{**row, "image_doubt": doubt.get(str(row.get("id")))} for row in rows]
+    present = [n for n in dict.fromkeys(key for row in rows for key in row) if _shown(n)]
+    if doubt and "mean_entropy" in present:
+        present.remove("mean_entropy")
     words = [name for name in _WORDS_FIRST if name in present]
     texts = [n for n in present if n not in words and any(isinstance(r.get(n), str) for r in rows)]
     metrics = _ordered([name for name in present if name not in words and name not in texts])

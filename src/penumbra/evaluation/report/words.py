@@ -37,6 +37,18 @@ METRICS: dict[str, Metric] = {
     "brier": Metric("Brier", "lower", "mean squared error of the probabilities"),
     "nll": Metric("NLL", "lower", "mean negative log-likelihood, in nats"),
     "mean_entropy": Metric("Doubt", "", "mean entropy over the image, in nats"),
+    "ace": Metric("ACE", "lower", "as ECE, in bins of as many pixels each"),
+    "mce": Metric("MCE", "lower", "largest gap between confidence and accuracy of any bin"),
+    "joint_nll": Metric("Joint NLL", "lower", "of tiles under all passes together, in nats"),
+    "joint_nll_untempered": Metric(
+        "Joint NLL, untempered", "lower", "of tiles, every pixel counting in full, in nats"
+    ),
+    "aurc": Metric("AURC", "lower", "area under error rate against coverage, by entropy", 4),
+    "e_aurc": Metric("E-AURC", "lower", "AURC beyond that of the best order there is", 4),
+    "ause": Metric("AUSE", "lower", "area between doubt's order and the best one, in Brier", 4),
+    "image_doubt": Metric("Doubt", "", "doubt about the whole image; higher is more"),
+    "area_low": Metric("Area from", "", "lower end of the area's interval in pixels", 0),
+    "area_high": Metric("Area to", "", "upper end of the area's interval in pixels", 0),
     "dice_pooled": Metric("Dice pooled", "higher", "Dice of all pixels counted together"),
     "iou_pooled": Metric("IoU pooled", "higher", "IoU of all pixels counted together"),
     "area_truth": Metric("True area", "", "pixels of the class in the truth"),
@@ -111,6 +123,19 @@ def spread(interval: Mapping[str, Any] | None, *, digits: int = 3) -> str:
     if not (is_number(low) and is_number(high)):
         return ""
     return f"{number(low, digits=digits)}–{number(high, digits=digits)}"
+
+
+def percents(interval: Mapping[str, Any] | None) -> str:
+    r"""Word an interval of shares as percentages; empty where it is undefined.
+
+    Examples:
+        >>> percents({"low": 0.81, "high": 0.96})
+        '81–96\u202f%'
+    """
+    low, high = (interval or {}).get("low"), (interval or {}).get("high")
+    if not (is_number(low) and is_number(high)):
+        return ""
+    return f"{number(round(100 * low))}–{percent(high)}"
 
 
 def count(amount: int, noun: str) -> str:
