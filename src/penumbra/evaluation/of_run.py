@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from penumbra.data.layouts import open_source
 from penumbra.data.manifest import is_manifest, read_assignment, read_manifest
@@ -14,16 +17,21 @@ from penumbra.data.sample import Finding
 from penumbra.data.source import Source, require_masks
 from penumbra.data.split import select
 from penumbra.errors import RunError, SourceError, expected
-from penumbra.evaluation.cases import Case, predicted_cases
+from penumbra.evaluation.cases import Case, Predict, predicted_cases
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.readers import readers_of, true_probability_of
 from penumbra.evaluation.report import ErrorsByDoubt, write_report
 from penumbra.evaluation.report_of_run import report_of_run
+from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run, versions
+
+MOST_KEPT = 64
+"""Passes of an image that are kept for the joint NLL and for readers, where nothing else is asked."""
 
 SplitChoice = Literal["train", "val", "test", "all"]
 
@@ -47,64 +55,6 @@ class RunEvaluation:
     document: dict[str, Any]
 
 
-def open_for_run(
-    run: Run, text: str | Path, *, split: SplitChoice, target: str | None = None
-) -> Source:
-    """Open the samples of a split for a run.
-
-    A manifest says the split itself. For any other source the run's own manifest does, so that
-    what a network was trained on is never called its test.
-
-    Raises:
-        SourceError: the source cannot be opened, has other classes, or has no such split.
-    """
-    names = tuple(run.model_json()["class_names"])
-    if is_manifest(text):
-        source, assignment = read_manifest(text, target=target, class_names=names)
-        chosen = source if split == "all" else select(source, assignment, split)
-    else:
-        wish = target or (run.experiment().target if run.exists else None)
-        source = open_source(text, target=wish)
-        require_masks(source)
-        chosen = source if split == "all" else _split_of_run(run, source, split)
-    if source.n_classes != len(names):
-        raise SourceError(
-            expected(
-                f"the source {text}",
-                f"of the run's {len(names)} classes ({', '.join(names)})",
-                f"{source.n_classes} ({', '.join(source.class_names)})",
-                "the source that the run was trained on, or another --target",
-            )
-        )
-    if not len(chosen):
-        raise SourceError(
-            expected(f"the {split} split", "at least one sample", "none", "--split all")
-        )
-    return chosen
-
-
-def _split_of_run(run: Run, source: Source, split: str) -> Source:
-    if not run.manifest.is_file():
-        raise RunError(
-            expected(f"{run.manifest}", "there to say the split", "no file",
-                     "--split all, or a manifest.csv as SOURCE")
-        )  # fmt: skip
-    # The splits alone: the data may have moved since, and SOURCE says where it is now.
-    assignment = read_assignment(run.manifest)
-    ids = set(assignment.ids(split))
-    known = set(assignment.splits)
-    if not any(record.id in known for record in source.records):
-        raise SourceError(
-            expected(
-                f"the samples of {source.name}",
-                "among those that the run's manifest splits",
-                "none of them",
-                "--split all for data that the run never saw",
-            )
-        )
-    return source.subset([i for i, record in enumerate(source.records) if record.id in ids])
-
-
 def score_run(
     run: Run,
     source: Source,
@@ -113,20 +63,38 @@ def score_run(
     predictor: Predictor | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
+    keep_samples: int | None = None,
     progress: Progress = silent,
 ) -> RunEvaluation:
     """Predict and score every sample of a source; nothing is written.
+
+    Args:
+        run: the run.
+        source: samples with masks.
+        split: which split they are, for the record.
+        predictor: by default the run's own, with its calibration and sampler.
+        empty: what a score of nothing over nothing is.
+        seed: of the passes and of the bootstrap.
+        keep_samples: how many passes of an image are kept while it is scored, for the joint NLL
+            and for readers; by default all, up to `MOST_KEPT`. With 0 there is no joint NLL.
+        progress: wraps the samples to show a progress bar.
 
     Raises:
         SourceError: no sample could be scored.
     """
     if predictor is None:
         predictor = Predictor.load(run.folder)
+    predict, kept = _keeping(predictor, keep_samples, seed)
     doubt = ErrorsByDoubt()
 
     def watched() -> Iterator[Case | Finding]:
         nonlocal doubt
-        cases: Iterable[Case | Finding] = predicted_cases(source, predictor)
+        cases: Iterable[Case | Finding] = predicted_cases(
+            source,
+            predict,
+            readers=readers_of(source),
+            true_probability=true_probability_of(source),
+        )
         for case in progress(cases, total=len(source), what="scoring"):
             if isinstance(case, Case) and case.truth.shape == case.prediction.mask.shape:
                 doubt = doubt.update(case.prediction, case.truth)
@@ -151,6 +119,10 @@ def score_run(
         "seed": seed,
         "precision": predictor.engine.precision,
         "threshold": predictor.threshold,
+        "sampler": str(predictor.sampler),
+        "cost": str(predictor.cost),
+        "calibrated": predictor.calibration is not None,
+        "kept_samples": kept,
         "versions": versions(),
         **evaluation.to_json(),
     }
@@ -166,6 +138,7 @@ def evaluate_run(
     target: str | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
+    keep_samples: int | None = None,
     command: str = "",
     created: str = "",
     progress: Progress = silent,
@@ -180,11 +153,13 @@ def evaluate_run(
         split: which samples; ``"all"`` for data that the run never saw.
         target: what the masks show; by default what the run was trained on.
         empty: what a score of nothing over nothing is.
-        seed: of the bootstrap.
+        seed: of the passes and of the bootstrap.
+        keep_samples: see `score_run`.
         command: what was typed, for the report.
         created: when, for the report.
         progress: wraps the samples to show a progress bar.
-        predictor_options: those of `Predictor`.
+        predictor_options: those of `Predictor.load`, such as ``sampler="noise:8"``, ``members``
+            or ``calibration=False``.
 
     Raises:
         RunError, SourceError: the run or the source cannot be used.
@@ -196,7 +171,7 @@ def evaluate_run(
     check_writable(where)
     scored = score_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
-        progress=progress,
+        keep_samples=keep_samples, progress=progress,
     )  # fmt: skip
     write_scored(folder, scored, predictor, where, seed=seed, command=command, created=created)
     return scored

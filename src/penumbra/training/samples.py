@@ -1,0 +1,73 @@
+"""The samples that belong to a run: which split of which source a verb works on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from penumbra.data.layouts import open_source
+from penumbra.data.manifest import is_manifest, read_assignment, read_manifest
+from penumbra.data.source import Source, require_masks
+from penumbra.data.split import select
+from penumbra.errors import RunError, SourceError, expected
+from penumbra.training.run import Run
+
+SplitChoice = Literal["train", "val", "test", "all"]
+
+
+def open_for_run(
+    run: Run, text: str | Path, *, split: SplitChoice, target: str | None = None
+) -> Source:
+    """Open the samples of a split for a run.
+
+    A manifest says the split itself. For any other source the run's own manifest does, so that
+    what a network was trained on is never called its test.
+
+    Raises:
+        SourceError: the source cannot be opened, has other classes, or has no such split.
+    """
+    names = tuple(run.model_json()["class_names"])
+    if is_manifest(text):
+        source, assignment = read_manifest(text, target=target, class_names=names)
+        chosen = source if split == "all" else select(source, assignment, split)
+    else:
+        wish = target or (run.experiment().target if run.exists else None)
+        source = open_source(text, target=wish)
+        require_masks(source)
+        chosen = source if split == "all" else _split_of_run(run, source, split)
+    if source.n_classes != len(names):
+        raise SourceError(
+            expected(
+                f"the source {text}",
+                f"of the run's {len(names)} classes ({', '.join(names)})",
+                f"{source.n_classes} ({', '.join(source.class_names)})",
+                "the source that the run was trained on, or another --target",
+            )
+        )
+    if not len(chosen):
+        raise SourceError(
+            expected(f"the {split} split", "at least one sample", "none", "--split all")
+        )
+    return chosen
+
+
+def _split_of_run(run: Run, source: Source, split: str) -> Source:
+    if not run.manifest.is_file():
+        raise RunError(
+            expected(f"{run.manifest}", "there to say the split", "no file",
+                     "--split all, or a manifest.csv as SOURCE")
+        )  # fmt: skip
+    # The splits alone: the data may have moved since, and SOURCE says where it is now.
+    assignment = read_assignment(run.manifest)
+    ids = set(assignment.ids(split))
+    known = set(assignment.splits)
+    if not any(record.id in known for record in source.records):
+        raise SourceError(
+            expected(
+                f"the samples of {source.name}",
+                "among those that the run's manifest splits",
+                "none of them",
+                "--split all for data that the run never saw",
+            )
+        )
+    return source.subset([i for i, record in enumerate(source.records) if record.id in ids])
