@@ -13,10 +13,15 @@ import typer
 from penumbra.cli.session import (
     Finished,
     Json,
+    Members,
+    SamplerText,
     Seed,
+    Symmetry,
     Target,
+    Uncalibrated,
     command_line,
     now,
+    predictor_options,
     say_findings,
     track,
     verb,
@@ -62,6 +67,10 @@ def evaluate(
             "--shift", help="Also under corruptions: all, or a list such as blur,contrast:3."
         ),
     ] = None,
+    sampler: SamplerText = None,
+    member: Members = None,
+    symmetry: Symmetry = None,
+    uncalibrated: Uncalibrated = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
@@ -83,6 +92,7 @@ def evaluate(
         "progress": track,
         "threshold": threshold,
         "device": device,
+        **predictor_options(sampler, member, symmetry, uncalibrated),
     }
     scored = evaluate_run(run, source, out, split=split.value, target=target, **shared)
     evaluation = scored.evaluation

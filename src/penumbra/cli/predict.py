@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from penumbra.cli.session import Finished, Json, Seed, say, track, verb
+from penumbra.cli.session import (
+    Finished,
+    Json,
+    Members,
+    SamplerText,
+    Seed,
+    Symmetry,
+    Uncalibrated,
+    predictor_options,
+    say,
+    track,
+    verb,
+)
 
 if TYPE_CHECKING:
     from penumbra.inference.predictor import Predictor
@@ -28,6 +40,14 @@ def predict(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
     ] = "auto",
+    sampler: SamplerText = None,
+    member: Members = None,
+    symmetry: Symmetry = None,
+    uncalibrated: Uncalibrated = False,
+    keep: Annotated[
+        int,
+        typer.Option("--keep-samples", min=0, help="Passes to write whole, as a 16-bit TIFF."),
+    ] = 0,
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
@@ -41,7 +61,10 @@ def predict(
 
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise SettingsError(expected("--precision", "auto, fp32, bf16 or fp16", precision, "auto"))
-    predictor = Predictor.load(run, threshold=threshold, precision=precision, device=device)
+    options = predictor_options(sampler, member, symmetry, uncalibrated)
+    predictor = Predictor.load(
+        run, threshold=threshold, precision=precision, device=device, **options
+    )
     files, findings = _files(images)
     if any(file.parent.resolve() == out.resolve() for file in files):
         raise SettingsError(
@@ -58,7 +81,7 @@ def predict(
         say(f"error: {finding['message']}")
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
         try:
-            results.append(_one(predictor, file, stem, out, run=run, seed=seed))
+            results.append(_one(predictor, file, stem, out, run=run, seed=seed, keep=keep))
         except (ImageFileError, FileNameError) as error:
             kind = "unreadable" if isinstance(error, ImageFileError) else "unwritable"
             findings.append({"kind": kind, "image": str(file), "message": str(error)})
@@ -67,6 +90,9 @@ def predict(
     lines = [f"{len(results)} of {len(files)} images segmented into {out}."]
     if results:
         doubt = max(results, key=lambda result: result["mean_uncertainty"])
+        flagged = sum(bool(result["flagged"]) for result in results)
+        if predictor.calibration is not None and predictor.calibration.flag is not None:
+            lines[0] = f"{lines[0][:-1]}; {flagged} of them ask to be looked at."
         lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
     return Finished(document, lines, code=1 if findings else 0)
 
@@ -111,24 +137,26 @@ def _stems(files: list[Path]) -> list[str]:
 
 
 def _one(
-    predictor: Predictor, file: Path, stem: str, out: Path, *, run: Path, seed: int
+    predictor: Predictor, file: Path, stem: str, out: Path, *, run: Path, seed: int, keep: int
 ) -> dict[str, Any]:
     from penumbra.imaging.files import read_image
     from penumbra.inference.outputs import write_prediction
 
     image = read_image(file)
-    prediction = predictor([image], seed=seed)[0]
+    prediction = predictor([image], seed=seed, keep_samples=keep)[0]
     facts: dict[str, Any] = {
         "image": str(file),
         "run": str(run),
         "precision": predictor.engine.precision,
     }
     facts |= {"threshold": predictor.threshold, "platform": sys.platform}
+    facts |= {"cost": str(predictor.cost)}
     written = write_prediction(out, stem, image, prediction, extra=facts)
     return {
         "image": str(file),
         "json": str(out / f"{stem}.json"),
         "overlay": str(out / f"{stem}_overlay.png"),
         "mean_uncertainty": float(prediction.uncertainty["entropy"].mean()),
+        "flagged": prediction.flagged,
         "details": written,
     }

@@ -5,45 +5,33 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from penumbra.errors import ImageFileError, RunError, SettingsError, expected
+from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine, Precision
-from penumbra.inference.prediction import Prediction, entropy
-from penumbra.inference.preprocess import (
-    Preprocess,
-    WorkingImage,
-    pad_square,
-    probabilities_to_original,
-    to_working,
-)
-from penumbra.inference.tiling import TilePlan, plan_tiles
-from penumbra.models.probabilities import logits_to_probabilities
+from penumbra.inference.calibration import Calibration
+from penumbra.inference.finish import Finish
+from penumbra.inference.jobs import Job, TileRef, grouped, prepare
+from penumbra.inference.members import Member, check_members
+from penumbra.inference.passes import TileResult, run_group
+from penumbra.inference.prediction import Prediction
+from penumbra.inference.preprocess import Preprocess
+from penumbra.inference.samplers import Cost, Sampler
+from penumbra.inference.symmetry import Symmetries, symmetries_of
 from penumbra.models.storage import load_model
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One image on its way through the network."""
-
-    working: WorkingImage
-    pixels: NDArray[np.float32]
-    plan: TilePlan
-
-    @property
-    def tiles(self) -> Iterator[NDArray[np.float32]]:
-        return (self.pixels[(slice(None), *tile.window)] for tile in self.plan.tiles)
+_MOST_KEPT = 2**31
+"""Bytes of single passes kept for one image; beyond that they are refused rather than swapped."""
 
 
 class Predictor:
-    """Segment images with one network: preprocessing, tiling, probabilities, mask, doubt.
+    """Segment images: preprocessing, tiling, passes, probabilities, mask, doubt.
 
     Results do not depend on what else is in the call: for one back end, precision and kind of
     machine an image gives the same bits alone and in any batch.
@@ -52,6 +40,10 @@ class Predictor:
         model: any module under the house's contract (float images in, logits out, same size).
         preprocess: the settings it was trained with.
         class_names: one name per class, background first.
+        calibration: what `penumbra calibrate` learned of the model.
+        sampler: which passes; by default the calibration's choice, else one pass.
+        members: further networks for an ensemble, each with its calibration.
+        symmetry: which symmetries the images have.
         threshold: least foreground probability of the mask where there are two classes.
         overlap: least share of a tile that its neighbour repeats.
         batch_size: tiles per forward pass on a GPU; a CPU takes them one by one.
@@ -59,7 +51,8 @@ class Predictor:
         precision: ``"auto"``, ``"fp32"``, ``"bf16"`` or ``"fp16"``.
 
     Raises:
-        SettingsError: the threshold, the overlap, the batch size or the device is not possible.
+        SettingsError: the threshold, the overlap, the batch size, the device or the sampler is
+            not possible.
     """
 
     def __init__(
@@ -68,6 +61,10 @@ class Predictor:
         *,
         preprocess: Preprocess,
         class_names: Sequence[str],
+        calibration: Calibration | None = None,
+        sampler: Sampler | str | None = None,
+        members: Sequence[tuple[nn.Module, Calibration | None]] = (),
+        symmetry: Symmetries = "none",
         threshold: float = 0.5,
         overlap: float = 0.25,
         batch_size: int = 4,
@@ -80,105 +77,170 @@ class Predictor:
             raise SettingsError(expected("`batch_size`", "at least 1", batch_size, "4"))
         self.preprocess = preprocess
         self.class_names = tuple(class_names)
+        self.calibration = calibration
         self.threshold = threshold
         self.overlap = overlap
         self.batch_size = batch_size
-        self.engine = Engine.of(model, device=device, precision=precision, batch_size=batch_size)
+        self.sampler = _choose(sampler, calibration)
+        self.symmetries = symmetries_of(symmetry)
+        networks = [(model, calibration), *members]
+        check_members([network for network, _ in networks], getattr(model, "n_classes", 1))
+        if not self.sampler.ensemble:
+            networks = networks[:1]
+        self.members = tuple(
+            Member(
+                Engine.of(network, device=device, precision=precision, batch_size=batch_size),
+                calibration=learned,
+                sampler=self.sampler,
+                network=network,
+            )
+            for network, learned in networks
+        )
+        self.passes = (
+            ()
+            if self.sampler.head
+            else self.sampler.passes_of(symmetries=len(self.symmetries), members=len(self.members))
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The first network, ready to run."""
+        return self.members[0].engine
+
+    @property
+    def cost(self) -> Cost:
+        """What a tile costs."""
+        return self.sampler.cost(
+            symmetries=len(self.symmetries),
+            members=len(self.members),
+            encodes_once=self.members[0].encodes_once,
+        )
 
     @classmethod
-    def load(cls, run: Path | str, **options: Any) -> Predictor:
-        """Load a run folder; `options` are those of the constructor.
+    def load(
+        cls,
+        run: Path | str,
+        *,
+        members: Sequence[Path | str] = (),
+        calibration: Calibration | bool = True,
+        symmetry: Symmetries | None = None,
+        **options: Any,
+    ) -> Predictor:
+        """Load a run folder, with its calibration where there is one.
+
+        Args:
+            run: the run folder.
+            members: further run folders, for an ensemble.
+            calibration: another calibration than the run's own, or ``False`` for none.
+            symmetry: which symmetries the images have; by default what training noted.
+            options: those of the constructor.
 
         Raises:
-            RunError: the folder is missing, incomplete, damaged, or from a newer version.
+            RunError: a folder is missing, incomplete, damaged, or from a newer version.
         """
-        folder = Path(run)
-        model, document = load_model(folder)
-        try:
-            preprocess = Preprocess.model_validate(document["preprocess"])
-            class_names = [str(name) for name in document["class_names"]]
-        except (KeyError, ValueError) as error:
-            raise RunError(
-                expected(
-                    f"model.json in {folder}",
-                    "one that `penumbra train` wrote, with preprocess and class_names",
-                    f"a problem with {error}",
-                    "the run folder itself, or Predictor(model, preprocess=…) for a bare network",
-                )
-            ) from error
-        return cls(model, preprocess=preprocess, class_names=class_names, **options)
+        model, document, own = _load(Path(run))
+        learned = own if calibration is True else calibration or None
+        others = []
+        for member in members:
+            network, described, theirs = _load(Path(member))
+            if described["class_names"] != document["class_names"]:
+                raise SettingsError(
+                    expected(f"the classes of {member}", document["class_names"],
+                             described["class_names"], "runs of one and the same source")
+                )  # fmt: skip
+            if described["preprocess"] != document["preprocess"]:
+                raise SettingsError(
+                    expected(f"the preprocessing of {member}", document["preprocess"],
+                             described["preprocess"], "runs trained with the same image settings")
+                )  # fmt: skip
+            others.append((network, theirs if calibration is not False else None))
+        return cls(
+            model,
+            preprocess=document["preprocess"],
+            class_names=document["class_names"],
+            calibration=learned,
+            members=others,
+            symmetry=symmetry or document.get("symmetry", "none"),
+            **options,
+        )
 
-    def __call__(self, images: Sequence[NDArray[np.generic]], *, seed: int = 0) -> list[Prediction]:
+    def __call__(
+        self, images: Sequence[NDArray[np.generic]], *, seed: int = 0, keep_samples: int = 0
+    ) -> list[Prediction]:
         """Segment images.
 
         Args:
             images: each (H, W, C), uint8, uint16 or float32, C = 1 or 3, of any size.
-            seed: kept in the predictions; the deterministic sampler draws nothing.
+            seed: every draw is made from it and from the content of the image.
+            keep_samples: how many of the passes to keep whole in `Prediction.samples`.
 
         Returns:
             One prediction per image, in order, at the image's own size.
 
         Raises:
             ImageFileError: an image has another shape or holds NaN.
+            SettingsError: keeping so many passes would take more than 2 GiB for one image.
         """
         started = time.perf_counter()
-        jobs = [self._prepare(image) for image in images]
-        prepare = (time.perf_counter() - started) / max(1, len(jobs))
+        keep = min(keep_samples, len(self.passes) or self.sampler.passes or 1)
+        jobs = [
+            prepare(image, self.preprocess, overlap=self.overlap, seed=seed) for image in images
+        ]
+        for job in jobs:
+            _check_kept(keep, job, len(self.class_names))
+        spent = (time.perf_counter() - started) / max(1, len(jobs))
         # Tiles flow through the network and are blended as they come, so that memory holds one
-        # image's probabilities and one group of tiles, however many tiles there are.
-        parts = self._run(tile for job in jobs for tile in job.tiles)
-        return [self._finish(job, parts, seed, prepare) for job in jobs]
+        # image's sums and one group of tiles, however many tiles and passes there are.
+        results = self._run((TileRef(job, n) for job in jobs for n in range(job.n_tiles)), keep)
+        finish = Finish(self, kept=keep, seed=seed)
+        return [finish(job, results, prepare_seconds=spent) for job in jobs]
 
-    def _prepare(self, image: NDArray[np.generic]) -> _Job:
-        if image.ndim != 3:
-            raise ImageFileError(
-                expected("an image", "(H, W, C)", image.shape, "image[..., None] for a grey one")
+    def _run(self, tiles: Iterable[TileRef], keep: int) -> Iterator[TileResult]:
+        """Run tiles through the networks, neighbours of one shape together, order kept."""
+        alike = itertools.groupby(tiles, key=lambda tile: tile.shape)
+        for _, refs in alike:
+            while some := list(itertools.islice(refs, self.engine.group)):
+                yield from run_group(
+                    grouped(some, self.engine.group),
+                    members=self.members,
+                    sampler=self.sampler,
+                    passes=self.passes,
+                    symmetries=self.symmetries,
+                    threshold=self.threshold,
+                    keep=keep,
+                )
+
+
+def _choose(sampler: Sampler | str | None, calibration: Calibration | None) -> Sampler:
+    if sampler is None:
+        sampler = calibration.sampler if calibration else "deterministic"
+    return Sampler.parse(sampler) if isinstance(sampler, str) else replace(sampler)
+
+
+def _check_kept(keep: int, job: Job, n_classes: int) -> None:
+    height, width = job.plan.size
+    taken = 4 * keep * n_classes * height * width
+    if taken > _MOST_KEPT:
+        raise SettingsError(
+            expected("`keep_samples`", f"at most {keep * _MOST_KEPT // taken} for an image of "
+                     f"{height}×{width}", keep, "fewer; maps and scores need none of them")
+        )  # fmt: skip
+
+
+def _load(folder: Path) -> tuple[nn.Module, dict[str, Any], Calibration | None]:
+    model, document = load_model(folder)
+    try:
+        described = document | {
+            "preprocess": Preprocess.model_validate(document["preprocess"]),
+            "class_names": [str(name) for name in document["class_names"]],
+        }
+    except (KeyError, ValueError) as error:
+        raise RunError(
+            expected(
+                f"model.json in {folder}",
+                "one that `penumbra train` wrote, with preprocess and class_names",
+                f"a problem with {error}",
+                "the run folder itself, or Predictor(model, preprocess=…) for a bare network",
             )
-        working = to_working(image, self.preprocess)
-        pixels = working.normalised()
-        if self.preprocess.fit == "resize":
-            # The network learned on squares; a bare rectangle would meet its padding elsewhere.
-            pixels = np.asarray(pad_square(pixels, self.preprocess.size, 0.0), dtype=np.float32)
-        size = (pixels.shape[1], pixels.shape[2])
-        return _Job(
-            working, pixels, plan_tiles(size, tile=self.preprocess.size, overlap=self.overlap)
-        )
-
-    def _run(self, tiles: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Run tiles through the network, neighbours of one shape together, order kept."""
-        for _, alike in itertools.groupby(tiles, key=lambda tile: tile.shape):
-            while group := list(itertools.islice(alike, self.batch_size)):
-                logits = self.engine.logits(torch.from_numpy(np.stack(group)))
-                yield from logits_to_probabilities(logits).numpy()
-
-    def _finish(
-        self, job: _Job, parts: Iterator[NDArray[np.float32]], seed: int, prepare: float
-    ) -> Prediction:
-        started = time.perf_counter()
-        own = itertools.islice(parts, len(job.plan.tiles))
-        probabilities = job.plan.blend(own)
-        forwarded = time.perf_counter()
-        if self.preprocess.fit == "resize":
-            height, width = job.working.pixels.shape[:2]
-            probabilities = probabilities_to_original(
-                probabilities[:, :height, :width], job.working.original_size
-            )
-        mask, doubt = self._mask(probabilities), entropy(probabilities)
-        done = time.perf_counter()
-        return Prediction(
-            probabilities=probabilities,
-            mask=mask,
-            uncertainty={"entropy": doubt},
-            seed=seed,
-            timings={
-                "prepare": prepare,
-                "network": forwarded - started,
-                "finish": done - forwarded,
-            },
-            class_names=self.class_names,
-        )
-
-    def _mask(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-        if probabilities.shape[0] == 2:
-            return np.asarray(probabilities[1] >= self.threshold, dtype=np.uint8)
-        return np.asarray(probabilities.argmax(axis=0), dtype=np.uint8)
+        ) from error
+    return model, described, Calibration.read(folder)

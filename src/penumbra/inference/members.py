@@ -1,0 +1,220 @@
+"""One network of a predictor: ready to run, with its calibration and its disturbance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from penumbra.errors import SettingsError, expected
+from penumbra.inference.backend import Engine
+from penumbra.inference.calibration import Calibration
+from penumbra.inference.heads import Head
+from penumbra.inference.samplers import Sampler
+from penumbra.models.probabilities import logits_to_probabilities
+from penumbra.noise.injector import NeuralNoiseInjector
+from penumbra.noise.perturbations import (
+    DropBlock,
+    Dropout,
+    InjectedNoise,
+    Masksembles,
+    Multiplicative,
+    Perturbation,
+)
+from penumbra.noise.sites import Encoded, Sites
+
+_DROPOUTS = (nn.Dropout, nn.Dropout2d)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A group of tiles of one shape.
+
+    Attributes:
+        x: (N, C, h, w) float32.
+        keys: (N,) int64, from the seed and the content of each tile's image.
+        origins: (N, 2) where each tile begins in its image, in pixels.
+    """
+
+    x: Tensor
+    keys: Tensor
+    origins: Tensor
+
+
+class Member:
+    """A network with what its passes need.
+
+    Args:
+        engine: the network on its device.
+        calibration: what was learned of it, if anything.
+        sampler: which passes will be asked for.
+        network: the network as it was loaded, for the noise that it was trained with.
+
+    Raises:
+        SettingsError: the sampler asks for what this network does not have.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        calibration: Calibration | None,
+        sampler: Sampler,
+        network: nn.Module,
+    ) -> None:
+        self.engine = engine
+        self.head = Head.of(calibration, int(getattr(network, "n_classes", 1)))
+        if sampler.head == "logit-noise" and not self.head.has_logit_noise:
+            raise _missing("noise in logit space", "`penumbra calibrate RUN SOURCE` first")
+        if sampler.head == "ssn" and not hasattr(engine.module, "sample_logits"):
+            raise _missing("a stochastic head", "a run of --model ssn-unet")
+        self.perturbation, names = _perturbation(sampler, calibration, network)
+        self.sites = Sites(engine.module, names, taps=self.head.taps)
+
+    @property
+    def antithetic(self) -> bool:
+        """Whether disturbed passes come in pairs of opposite noise."""
+        noise = self.perturbation
+        return isinstance(noise, InjectedNoise) and bool(noise.injector.antithetic)
+
+    @property
+    def encodes_once(self) -> bool:
+        """Whether disturbed passes share one run of the encoder."""
+        return self.sites.encodes_once
+
+    @torch.inference_mode()
+    def encode(self, tiles: Tiles) -> Encoded:
+        """Run what all passes over these tiles share."""
+        return self.sites.encode(self.engine.place(tiles.x))
+
+    @torch.inference_mode()
+    def logits(
+        self, encoded: Encoded, tiles: Tiles, sample: int | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run one pass: logits and taps, float32; `sample` ``None`` leaves features alone."""
+        at_site = None
+        if sample is not None and self.perturbation is not None:
+            at_site = _AtSite(self.perturbation, tiles, sample)
+        logits, taps = self.sites.run(encoded, at_site)
+        return logits.float(), tuple(tap.float() for tap in taps)
+
+    @torch.inference_mode()
+    def probabilities(self, encoded: Encoded, tiles: Tiles, sample: int | None) -> Tensor:
+        """Run one pass: calibrated probabilities (N, C, h, w) float32 on the CPU."""
+        logits, taps = self.logits(encoded, tiles, sample)
+        scaled = self.head.logits if sample is None else self.head.noisy_logits
+        return logits_to_probabilities(scaled(logits, taps)).cpu()
+
+
+@dataclass(frozen=True)
+class _AtSite:
+    perturbation: Perturbation
+    tiles: Tiles
+    sample: int
+
+    def __call__(self, h: Tensor, site: str, stride: float) -> Tensor:
+        return self.perturbation(
+            h,
+            site,
+            keys=self.tiles.keys,
+            sample=self.sample,
+            stride=stride,
+            origins=self.tiles.origins,
+        )
+
+
+def _missing(what: str, try_: str) -> SettingsError:
+    return SettingsError(expected("the run", f"one with {what}", "none of it", try_))
+
+
+def _perturbation(
+    sampler: Sampler, calibration: Calibration | None, network: nn.Module
+) -> tuple[Perturbation | None, tuple[str, ...]]:
+    if sampler.disturbance is None:
+        return None, ()
+    if sampler.disturbance == "noise":
+        return _noise(calibration, network)
+    if sampler.disturbance == "dropout":
+        trained = _trained_dropouts(network)
+        if trained and sampler.strength is None:
+            return ByName(trained), tuple(trained)
+    between = tuple(getattr(network, "site_names", ()))
+    if not between:
+        raise _missing(
+            f"sites to insert {sampler.disturbance} at", "a network with encode and decode"
+        )
+    made: dict[str, Any] = {
+        "dropout": lambda: Dropout(sampler.strength or 0.2, whole_maps=False),
+        "dropblock": lambda: DropBlock(sampler.strength or 0.1),
+        "multiplicative": lambda: Multiplicative(sampler.strength or 0.3),
+        "masksembles": lambda: Masksembles(scale=sampler.strength or 2.0),
+    }
+    return made[sampler.disturbance](), between
+
+
+def _noise(
+    calibration: Calibration | None, network: nn.Module
+) -> tuple[Perturbation, tuple[str, ...]]:
+    if calibration is not None and calibration.noise is not None:
+        noise = calibration.noise
+        injector = NeuralNoiseInjector.from_sites(
+            {name: site.model_dump() for name, site in noise.sites.items()},
+            antithetic=noise.antithetic,
+        )
+        return InjectedNoise(injector), tuple(noise.sites)
+    trained = getattr(network, "noise_injector", None)
+    if isinstance(trained, NeuralNoiseInjector):
+        return InjectedNoise(trained), trained.sites
+    raise _missing("noise", "`penumbra calibrate RUN SOURCE` first")
+
+
+def _trained_dropouts(network: nn.Module) -> dict[str, Perturbation]:
+    return {
+        name: Dropout(module.p, whole_maps=isinstance(module, nn.Dropout2d))
+        for name, module in network.named_modules()
+        if isinstance(module, _DROPOUTS) and module.p > 0
+    }
+
+
+class ByName:
+    """A disturbance of its own at each site, such as the dropouts a network was trained with.
+
+    Args:
+        parts: the disturbance of each site.
+    """
+
+    name = "dropout"
+
+    def __init__(self, parts: Mapping[str, Perturbation]) -> None:
+        self.parts = dict(parts)
+
+    def __call__(
+        self,
+        h: Tensor,
+        site: str,
+        *,
+        keys: Tensor,
+        sample: int,
+        stride: float,
+        origins: Tensor | None,
+    ) -> Tensor:
+        """Disturb the features of a site."""
+        part = self.parts[site]
+        return part(h, site, keys=keys, sample=sample, stride=stride, origins=origins)
+
+
+def check_members(members: Sequence[Any], n_classes: int) -> None:
+    """Refuse networks that do not give the same classes.
+
+    Raises:
+        SettingsError: one has another number of logits.
+    """
+    for member in members:
+        if getattr(member, "n_classes", n_classes) != n_classes:
+            raise SettingsError(
+                expected("the members", f"all of {n_classes} logits", member.n_classes,
+                         "runs that were trained on the same classes")
+            )  # fmt: skip

@@ -1,0 +1,216 @@
+"""Run the passes of a sampler over tiles, keeping sums rather than passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from penumbra.inference.members import Member, Tiles
+from penumbra.inference.samplers import Pass, Sampler
+from penumbra.inference.symmetry import IDENTITY, Symmetry
+from penumbra.inference.uncertainty import PassSums
+from penumbra.models.probabilities import logits_to_probabilities
+
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """What the passes said about one tile.
+
+    Attributes:
+        planes: (P, h, w) float32, to be blended: the undisturbed pass (C, where there is one),
+            the mean (C), and with two passes or more the variance (C), the expected entropy and
+            the squared error of the mean (1 each), and the kept passes (S · C).
+        areas: (K, C) weighted sums of each pass's probabilities.
+        overlap: (K, C) weighted pixels that each pass's mask shares with the tile's mask.
+        mask_areas: (K, C) weighted pixels of each pass's mask.
+        own_areas: (C,) weighted pixels of the tile's mask.
+    """
+
+    planes: NDArray[np.float32]
+    areas: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+    mask_areas: NDArray[np.float64]
+    own_areas: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tiles that go through the networks together.
+
+    Attributes:
+        tiles: the tiles; the group may be filled up beyond `count`.
+        sizes: (N, 2) height and width of each tile's image.
+        shares: (N, h, w) how much of each pixel this tile decides, 0 outside of the image.
+        count: how many tiles are real.
+    """
+
+    tiles: Tiles
+    sizes: Tensor
+    shares: Tensor
+    count: int
+
+
+def masks_of(probabilities: Tensor, threshold: float) -> Tensor:
+    """Choose classes: (…, C, h, w) to (…, h, w) int64; two classes by the threshold."""
+    if probabilities.shape[-3] == 2:
+        return (probabilities[..., 1, :, :] >= threshold).long()
+    return probabilities.argmax(dim=-3)
+
+
+class _Sums:
+    """Running sums over passes; memory does not grow with their number."""
+
+    def __init__(
+        self,
+        own: Tensor | None,
+        shares: Tensor,
+        *,
+        threshold: float,
+        keep: int,
+        antithetic: bool = False,
+    ) -> None:
+        self.own, self.shares, self.threshold, self.keep = own, shares, threshold, keep
+        self.sums = PassSums(antithetic=antithetic)
+        self.mean: Tensor | None = None
+        self.kept: list[Tensor] = []
+        self.masks: list[Tensor] = []
+        self.areas: list[Tensor] = []
+        self.overlap: list[Tensor] = []
+        self.mask_areas: list[Tensor] = []
+
+    def add(self, p: Tensor) -> None:
+        """Take one pass (N, C, h, w)."""
+        self.sums.add(p)
+        if len(self.kept) < self.keep:
+            self.kept.append(p)
+        weights = self.shares.unsqueeze(1)
+        self.areas.append((p * weights).sum(dim=(2, 3), dtype=torch.float64))
+        mask = masks_of(p, self.threshold)
+        if self.own is None:
+            # Few passes come without a mask of their own: symmetries and networks are few.
+            self.masks.append(mask.to(torch.uint8))
+        else:
+            self._compare(mask, self.own, p.shape[1])
+
+    def _compare(self, mask: Tensor, own: Tensor, n_classes: int) -> None:
+        self.mask_areas.append(_class_areas(mask, self.shares, n_classes))
+        same = torch.where(mask == own, self.shares, 0.0)
+        self.overlap.append(_class_areas(mask, same, n_classes))
+
+    def results(self, off: Tensor | None, count: int) -> Iterator[TileResult]:
+        """Give the results of the first `count` tiles."""
+        mean = self.sums.mean if self.mean is None else self.mean
+        own = masks_of(mean, self.threshold) if self.own is None else self.own
+        for mask in self.masks:
+            self._compare(mask.long(), own, mean.shape[1])
+        planes = [mean] if off is None else [off, mean]
+        if self.sums.passes > 1:
+            doubt = [self.sums.expected_entropy, self.sums.squared_error]
+            planes += [self.sums.variance, *(plane.unsqueeze(1) for plane in doubt), *self.kept]
+        joined = torch.cat(planes, dim=1).numpy()
+        own_areas = _class_areas(own, self.shares, mean.shape[1]).numpy()
+        areas, overlap, mask_areas = (
+            torch.stack(sums, 1).numpy() for sums in (self.areas, self.overlap, self.mask_areas)
+        )
+        for n in range(count):
+            yield TileResult(joined[n], areas[n], overlap[n], mask_areas[n], own_areas[n])
+
+
+def _class_areas(mask: Tensor, shares: Tensor, n_classes: int) -> Tensor:
+    n = mask.shape[0]
+    sums = torch.zeros(n, n_classes, dtype=torch.float64)
+    return sums.scatter_add_(1, mask.reshape(n, -1), shares.double().reshape(n, -1))
+
+
+def run_group(
+    group: Group,
+    *,
+    members: Sequence[Member],
+    sampler: Sampler,
+    passes: Sequence[Pass],
+    symmetries: Sequence[Symmetry],
+    threshold: float,
+    keep: int,
+) -> list[TileResult]:
+    """Run all passes over a group of tiles.
+
+    Passes that share their input share one run of the encoder. Sums are made in the order of the
+    pass numbers, so that their bits do not depend on how the passes were grouped.
+    """
+    tiles = group.tiles
+    first = members[0]
+    if sampler.head is not None:
+        return _from_head(group, first, sampler, threshold=threshold, keep=keep)
+    off = None
+    encoded = {}
+    if sampler.mask_from_off_pass:
+        encoded[0, 0] = first.encode(tiles)
+        off = first.probabilities(encoded[0, 0], tiles, None)
+    sums = _Sums(
+        None if off is None else masks_of(off, threshold),
+        group.shares,
+        threshold=threshold,
+        keep=keep,
+        antithetic=first.antithetic and not sampler.augmented and not sampler.ensemble,
+    )
+    seen: dict[int, Tiles] = {}
+    for one in passes:
+        symmetry = symmetries[one.symmetry]
+        if one.symmetry not in seen:
+            seen[one.symmetry] = _turned(group, symmetry)
+        turned, member = seen[one.symmetry], members[one.member]
+        place = (one.member, one.symmetry)
+        if place not in encoded:
+            encoded[place] = member.encode(turned)
+        sample = one.index if sampler.disturbance else None
+        sums.add(symmetry.undo(member.probabilities(encoded[place], turned, sample)))
+        if not sampler.disturbance:
+            del encoded[place]
+    return list(sums.results(off, group.count))
+
+
+def _turned(group: Group, symmetry: Symmetry) -> Tiles:
+    if symmetry == IDENTITY:
+        return group.tiles
+    x = group.tiles.x
+    origins = symmetry.origins(
+        group.tiles.origins, (x.shape[-2], x.shape[-1]), group.sizes.to(group.tiles.origins.dtype)
+    )
+    return Tiles(symmetry.apply(x).contiguous(), group.tiles.keys, origins)
+
+
+@torch.inference_mode()
+def _from_head(
+    group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
+) -> list[TileResult]:
+    """Draw samples behind one pass: noise in logit space, or a stochastic head."""
+    tiles, count = group.tiles, sampler.passes or 1
+    encoded = member.encode(tiles)
+    logits, taps = member.logits(encoded, tiles, None)
+    off = logits_to_probabilities(member.head.logits(logits, taps)).cpu()
+    sums = _Sums(
+        masks_of(off, threshold), group.shares, threshold=threshold, keep=keep, antithetic=True
+    )
+    for begin in range(0, count, _CHUNK):
+        n = min(_CHUNK, count - begin)
+        if sampler.head == "logit-noise":
+            drawn = member.head.samples(
+                logits, taps, keys=tiles.keys, first=begin, count=n, origins=tiles.origins
+            ).cpu()
+        else:
+            module = member.engine.module
+            sampled = module.sample_logits(encoded.x, tiles.keys, begin, n).float()  # type: ignore[operator]
+            drawn = torch.stack([logits_to_probabilities(s) for s in sampled.unbind(1)], 1).cpu()
+        for index in range(n):
+            sums.add(drawn[:, index])
+    if sampler.head == "logit-noise":
+        # The mean over samples tends to this; it is known without drawing any.
+        sums.mean = member.head.marginal(logits, taps).cpu()
+    return list(sums.results(off, group.count))
