@@ -9,6 +9,8 @@ from torch import Tensor
 
 from penumbra.errors import SettingsError, expected
 from penumbra.inference.calibration import Calibration
+from penumbra.inference.doubt import Level, levels_of, module_taps
+from penumbra.inference.linear_map import with_strides
 from penumbra.inference.logit_noise import LogitSampler, marginal_probabilities
 from penumbra.inference.temperature import Scaling
 
@@ -55,7 +57,9 @@ class Head:
         noise = known.logit_noise
         sampler = None if noise is None else LogitSampler.of(noise, n_logits)
         names = (*scaling.taps, *noisy_scaling.taps, *(sampler.taps if sampler else ()))
-        return cls(tuple(dict.fromkeys(names)), n_logits, scaling, noisy_scaling, sampler)
+        return cls(
+            tuple(dict.fromkeys(module_taps(names))), n_logits, scaling, noisy_scaling, sampler
+        )
 
     @property
     def has_logit_noise(self) -> bool:
@@ -64,11 +68,11 @@ class Head:
 
     def logits(self, logits: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Scale the logits of the deterministic pass, (N, K, h, w)."""
-        return self.scaling(logits, self._own(self.scaling.taps, taps))
+        return self.scaling(logits, self._levels(self.scaling.taps, logits, taps))
 
     def noisy_logits(self, logits: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Scale the logits of a pass with noise in its features, (N, K, h, w)."""
-        return self.noisy_scaling(logits, self._own(self.noisy_scaling.taps, taps))
+        return self.noisy_scaling(logits, self._levels(self.noisy_scaling.taps, logits, taps))
 
     def marginal(self, logits: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Compute the mean probabilities under noise in logit space, without drawing any.
@@ -81,7 +85,8 @@ class Head:
             SettingsError: the calibration holds no noise in logit space.
         """
         sampler = self._sampler()
-        return marginal_probabilities(*sampler.parts(logits, self._own(sampler.taps, taps)))
+        levels = self._levels(sampler.taps, logits, taps)
+        return marginal_probabilities(*sampler.parts(logits, levels))
 
     def samples(
         self,
@@ -114,8 +119,8 @@ class Head:
             SettingsError: the calibration holds no noise in logit space.
         """
         sampler = self._sampler()
-        own = self._own(sampler.taps, taps)
-        return sampler.samples(logits, own, keys=keys, first=first, count=count, origins=origins)
+        levels = self._levels(sampler.taps, logits, taps)
+        return sampler.samples(logits, levels, keys=keys, first=first, count=count, origins=origins)
 
     def _sampler(self) -> LogitSampler:
         if self.logit_noise is None:
@@ -125,11 +130,15 @@ class Head:
             )  # fmt: skip
         return self.logit_noise
 
-    def _own(self, names: tuple[str, ...], taps: Sequence[Tensor]) -> list[Tensor]:
+    def _levels(
+        self, names: tuple[str, ...], logits: Tensor, taps: Sequence[Tensor]
+    ) -> tuple[Level, ...]:
         if len(taps) != len(self.taps):
             raise SettingsError(
                 expected("`taps`", f"the outputs of {', '.join(self.taps) or 'nothing'}",
                          f"{len(taps)} tensors", "Sites(module, names, taps=head.taps)")
             )  # fmt: skip
-        by_name = dict(zip(self.taps, taps, strict=True))
-        return [by_name[name] for name in names]
+        if not names:
+            return ()
+        levels = with_strides(taps, (logits.shape[-2], logits.shape[-1]))
+        return levels_of(names, logits, dict(zip(self.taps, levels, strict=True)))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from penumbra.errors import RunError, expected
 from penumbra.inference.calibration import LinearMap
+from penumbra.inference.doubt import Level
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,21 @@ class MapTensors:
             weights.append(weight.float())
         return cls(tuple(weights), bias.float())
 
-    def apply(self, features: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def __call__(self, levels: Sequence[Level], size: tuple[int, int]) -> Tensor:
         """Compute the maps of a batch.
 
         Args:
-            features: per level (N, C, h, w), any floating type.
+            levels: features of any floating type, in the order of `weight`.
             size: (H, W) of the logits; features of a padded input reach beyond it and are cut.
 
         Returns:
             (N, R, H, W) float32.
         """
-        total = self.bias.to(features[0].device)[None, :, None, None]
-        strides = strides_of(features, size)
-        for weight, level, stride in zip(self.weight, features, strides, strict=True):
-            mapped = F.conv2d(level.float(), weight.to(level.device)[:, :, None, None])
-            total = total + enlarge(mapped, stride, size)
+        total = self.bias.to(levels[0].features.device)[None, :, None, None]
+        for weight, level in zip(self.weight, levels, strict=True):
+            features = level.features.float()
+            mapped = F.conv2d(features, weight.to(features.device)[:, :, None, None])
+            total = total + enlarge(mapped, level.stride, size)
         return total
 
 
@@ -74,17 +75,20 @@ def _wrong(found: str) -> RunError:
     )
 
 
-def strides_of(features: Sequence[Tensor], size: tuple[int, int]) -> tuple[int, ...]:
-    """Find how many pixels of the logits one feature of each level spans, as powers of two.
+def with_strides(features: Sequence[Tensor], size: tuple[int, int]) -> tuple[Level, ...]:
+    """Find how many pixels of logits of this size each level's features span: powers of two.
 
     The finest level is measured against the logits, the others against the finest, since a
     network that pads its input within shows its coarse levels larger than the image.
     """
+    if not features:
+        return ()
     finest = max(features, key=lambda level: level.shape[-1])
     ratio = max(size[0] / finest.shape[-2], size[1] / finest.shape[-1])
     base = 2 ** max(0, math.ceil(math.log2(ratio) - 0.05))
     return tuple(
-        base * 2 ** round(math.log2(finest.shape[-1] / level.shape[-1])) for level in features
+        Level(level, base * 2 ** round(math.log2(finest.shape[-1] / level.shape[-1])))
+        for level in features
     )
 
 

@@ -20,9 +20,11 @@ from torch import Tensor
 
 from penumbra.errors import RunError, expected
 from penumbra.inference.calibration import LogitNoise
+from penumbra.inference.doubt import Level
 from penumbra.inference.linear_map import MapTensors
 from penumbra.models.probabilities import logits_to_probabilities
 from penumbra.noise.draws import join_keys, normal
+from penumbra.noise.fields import draw
 from penumbra.noise.patterns import Pattern
 
 NODES = 20
@@ -73,16 +75,16 @@ class LogitSampler:
             math.exp(noise.log_scale), noise.temperature, n_logits,
         )  # fmt: skip
 
-    def parts(self, logits: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def parts(self, logits: Tensor, levels: Sequence[Level]) -> tuple[Tensor, Tensor]:
         """Compute the mean μ/T (N, K, H, W) and the amplitudes e^s·P (N, R, K, H, W)."""
         size = (logits.shape[-2], logits.shape[-1])
-        rows = self.map.apply(features, size) * self.scale
-        return logits.float() / self.temperature, rows.unflatten(1, (-1, self.n_logits))
+        rows = self.map(levels, size) * self.scale
+        return logits.float() / self.temperature, rows.view(len(rows), -1, self.n_logits, *size)
 
     def samples(
         self,
         logits: Tensor,
-        features: Sequence[Tensor],
+        levels: Sequence[Level],
         *,
         keys: Tensor,
         first: int,
@@ -90,7 +92,7 @@ class LogitSampler:
         origins: Tensor | None = None,
     ) -> Tensor:
         """Draw coherent samples; see `Head.samples`."""
-        mean, amplitudes = self.parts(logits, features)
+        mean, amplitudes = self.parts(logits, levels)
         n, k, height, width = mean.shape
         out = mean.new_empty(n, count, max(k, 2), height, width)
         for pair, offset in self._offsets(amplitudes, keys, (first, first + count), origins):
@@ -138,8 +140,6 @@ def draw_factors(
     Returns:
         Per factor (len(pairs), N, 1, H, W), or (len(pairs), N, 1, 1, 1) for an image-wide one.
     """
-    from penumbra.noise.fields import draw  # noqa: PLC0415
-
     joined = torch.stack([join_keys(keys, pair) for pair in pairs]).flatten()
     shape = (len(pairs), len(keys), 1)
     out: dict[int, Tensor] = {}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from penumbra.errors import RunError, expected
 from penumbra.inference.calibration import Temperature
+from penumbra.inference.doubt import Level
 from penumbra.inference.linear_map import MapTensors
 
 RANGE = 1.5
@@ -54,13 +55,13 @@ class Scaling:
             )  # fmt: skip
         return cls(values, MapTensors.of(temperature.map), temperature.map.taps)
 
-    def __call__(self, logits: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """Scale logits (N, K, H, W); `features` are those of `taps`. Float32."""
+    def __call__(self, logits: Tensor, levels: Sequence[Level]) -> Tensor:
+        """Scale logits (N, K, H, W); `levels` are those of `taps`. Float32."""
         scaled = logits.float() / self.values.to(logits.device)[None, :, None, None]
         if self.map is None:
             return scaled
         size = (logits.shape[-2], logits.shape[-1])
-        return scaled * local_factor(self.map.apply(features, size))
+        return scaled * local_factor(self.map(levels, size))
 
 
 def local_factor(h: Tensor) -> Tensor:
