@@ -104,9 +104,8 @@ def grouped(refs: Sequence[TileRef], size: int) -> Group:
     sizes = [ref.job.plan.size for ref in refs]
     shares = torch.from_numpy(np.stack([ref.share() for ref in refs]))
     keys = torch.stack([ref.job.key for ref in refs])
-    tiles = Tiles(
-        _filled(x, size), _filled(keys, size), _filled(torch.tensor(origins).float(), size)
-    )
+    corners = torch.tensor(origins, dtype=torch.float32)
+    tiles = Tiles(_filled(x, size), _filled(keys, size), _filled(corners, size))
     return Group(tiles, _filled(torch.tensor(sizes), size), _filled(shares, size), len(refs))
 
 
