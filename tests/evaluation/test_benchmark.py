@@ -39,7 +39,7 @@ def test_a_better_run_is_seen_to_be_better():
     result = compare({"plain": _evaluation(2.0), "better": _evaluation(1.0)}, threshold=0.9)
     plain, better = result.runs
     assert plain.difference == {}
-    assert set(better.difference) == set(METRICS)
+    assert set(better.difference) == {*METRICS, "image_aurc"}
     gain = better.difference["iou"]
     assert gain["mean"] == pytest.approx(better.average_iou - plain.average_iou)
     assert 0 < gain["low"] < gain["mean"] < gain["high"]
@@ -107,7 +107,7 @@ def test_the_result_goes_to_json_and_to_a_table():
     assert document["reference"] == "a"
     assert document["runs"][1]["under_threshold"][0]["iou"] < 0.95
     frame = result.to_frame()
-    assert len(frame) == 2 * len(METRICS)
+    assert len(frame) == 2 * (len(METRICS) + 1)  # and image_aurc
     row = frame[(frame["run"] == "b") & (frame["metric"] == "dice")].iloc[0]
     assert row["difference_mean"] == document["runs"][1]["difference"]["dice"]["mean"]
 

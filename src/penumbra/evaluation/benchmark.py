@@ -12,6 +12,7 @@ from penumbra.data.sample import Finding
 from penumbra.errors import SettingsError, expected
 from penumbra.evaluation.bootstrap import RESAMPLES, Floats, Interval, bootstrap, interval
 from penumbra.evaluation.evaluation import Evaluation, ImageMean
+from penumbra.evaluation.image_risk import image_risks
 from penumbra.evaluation.summary import METRICS, statistic
 from penumbra.evaluation.sums import condensed, take
 
@@ -150,7 +151,17 @@ def _difference(
         return np.asarray(change[..., 0])
 
     value, low, high = bootstrap(gain, n_groups=len(groups), resamples=resamples, seed=seed)
-    return {name: interval(value[i], low[i], high[i]) for i, name in enumerate(METRICS)}
+    found = {name: interval(value[i], low[i], high[i]) for i, name in enumerate(METRICS)}
+    if "image_aurc" not in run.overall or "image_aurc" not in reference.overall:
+        return found
+    images = [e.image_risks(e.image_score, groups=groups) for e in (run, reference)]
+
+    def image_gain(weights: Floats) -> Floats:
+        ours, theirs = (image_risks(some, weights)[:, 0] for some in images)
+        return np.asarray(ours - theirs)
+
+    ranked = bootstrap(image_gain, n_groups=len(groups), resamples=resamples, seed=seed)
+    return found | {"image_aurc": interval(*map(float, ranked))}
 
 
 def compare(

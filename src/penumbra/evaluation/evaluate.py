@@ -203,6 +203,7 @@ def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
     groups = tuple(sorted(collected.sums))
     settings, sums = collected.settings, stack([collected.sums[group] for group in groups])
     overall, per_class = summarise(sums, settings, resamples=resamples, seed=seed)
+    overall = dict(overall)
     sections = Sections(sums, collected.images, groups, settings, resamples=resamples, seed=seed)
     by_name = {
         "risk": sections.risk(),
@@ -211,6 +212,11 @@ def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
         "readers": sections.readers(),
         "truth": sections.truth(),
     }
+    by_image = by_name["risk"].get("images", {}).get("scores", {})
+    if by_image:
+        # The score that `Evaluation.image_score` names.
+        name = "soft_dice" if "soft_dice" in by_image else "mean_entropy"
+        overall["image_aurc"] = by_image[name]["aurc"]
     whole = collected.sums[groups[0]].calibration
     for group in groups[1:]:
         whole = calibration.merge(whole, collected.sums[group].calibration)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from penumbra.data.sample import Finding
 from penumbra.evaluation.bootstrap import Interval
 from penumbra.evaluation.calibration import ReliabilityBin
+from penumbra.evaluation.image_risk import ImageRisks
 from penumbra.evaluation.scores import ScoreSettings
 from penumbra.evaluation.sums import GroupSums
 
@@ -113,6 +116,8 @@ class Evaluation:
             the mean over scored classes; ``dice_pooled`` and ``iou_pooled`` count all pixels
             together first; all that follow are over all pixels. Intervals are 95 % percentile
             intervals over resampled groups.
+            ``image_aurc``, where there are two images or more, is that of the score
+            ``soft_dice``, or of ``mean_entropy`` where there is no other.
         per_class: class name → the same for each class, the background too, without ``aurc``,
             ``e_aurc`` and ``ause``. There ``pixel_accuracy``, ``nll``, ``ece`` and what is like
             them are those of the class against the rest.
@@ -168,6 +173,27 @@ class Evaluation:
             return missing, 0.0 if missing else value, image.id
 
         return tuple(sorted(self.images, key=key))
+
+    @property
+    def image_score(self) -> str:
+        """The image-level score of ``image_aurc``: ``"soft_dice"``, else ``"mean_entropy"``."""
+        known = all("soft_dice" in image.scores for image in self.images)
+        return "soft_dice" if known else "mean_entropy"
+
+    def image_risks(self, score: str, *, groups: Sequence[str] | None = None) -> ImageRisks:
+        """Give 1 − Dice and a score of every image with a Dice, to rank and to resample.
+
+        Args:
+            score: name of an image-level score that every image has.
+            groups: the groups that are counted, in the order that weights have; by default all.
+        """
+        place = {group: at for at, group in enumerate(self.groups if groups is None else groups)}
+        images = [i for i in self.images if i.group in place and math.isfinite(i.dice)]
+        return ImageRisks(
+            risk=1.0 - np.array([image.dice for image in images], dtype=np.float64),
+            doubt=np.array([image.scores[score] for image in images], dtype=np.float64),
+            group=np.array([place[image.group] for image in images], dtype=np.intp),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Give the result as plain values, without the rows per image (see `to_frame`)."""

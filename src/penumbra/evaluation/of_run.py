@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penumbra.data.sample import Finding
 from penumbra.data.source import Source
-from penumbra.evaluation.cases import Case, predicted_cases
+from penumbra.evaluation.cases import Case, Predict, predicted_cases
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.readers import readers_of, true_probability_of
 from penumbra.evaluation.report import ErrorsByDoubt, write_report
 from penumbra.evaluation.report_of_run import report_of_run
+from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
@@ -23,6 +28,7 @@ from penumbra.training.run import Run, versions
 from penumbra.training.samples import SplitChoice, open_for_run
 
 __all__ = [
+    "MOST_KEPT",
     "RunEvaluation",
     "SplitChoice",
     "evaluate_run",
@@ -30,6 +36,9 @@ __all__ = [
     "score_run",
     "write_scored",
 ]
+
+MOST_KEPT = 64
+"""Passes of an image kept for the joint NLL and for readers, where nothing else is asked."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,18 @@ class RunEvaluation:
     document: dict[str, Any]
 
 
+def _keeping(predictor: Predictor, keep_samples: int | None, seed: int) -> tuple[Predict, int]:
+    """Predict with as many passes kept as scoring needs, and say how many that is at most."""
+    passes = predictor.sampler.passes or len(predictor.passes) or 1
+    most = MOST_KEPT if keep_samples is None else keep_samples
+    kept = min(most, passes) if passes > 1 else 0
+
+    def predict(images: Sequence[NDArray[np.generic]]) -> list[Prediction]:
+        return predictor(images, seed=seed, keep_samples=kept)
+
+    return predict, kept
+
+
 def score_run(
     run: Run,
     source: Source,
@@ -59,20 +80,38 @@ def score_run(
     predictor: Predictor | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
+    keep_samples: int | None = None,
     progress: Progress = silent,
 ) -> RunEvaluation:
     """Predict and score every sample of a source; nothing is written.
+
+    Args:
+        run: the run.
+        source: samples with masks.
+        split: which split they are, for the record.
+        predictor: by default the run's own, with its calibration and sampler.
+        empty: what a score of nothing over nothing is.
+        seed: of the passes and of the bootstrap.
+        keep_samples: how many passes of an image are kept while it is scored, for the joint NLL
+            and for readers; by default all, up to `MOST_KEPT`. With 0 there is no joint NLL.
+        progress: wraps the samples to show a progress bar.
 
     Raises:
         SourceError: no sample could be scored.
     """
     if predictor is None:
         predictor = Predictor.load(run.folder)
+    predict, kept = _keeping(predictor, keep_samples, seed)
     doubt = ErrorsByDoubt()
 
     def watched() -> Iterator[Case | Finding]:
         nonlocal doubt
-        cases: Iterable[Case | Finding] = predicted_cases(source, predictor)
+        cases: Iterable[Case | Finding] = predicted_cases(
+            source,
+            predict,
+            readers=readers_of(source),
+            true_probability=true_probability_of(source),
+        )
         for case in progress(cases, total=len(source), what="scoring"):
             if isinstance(case, Case) and case.truth.shape == case.prediction.mask.shape:
                 doubt = doubt.update(case.prediction, case.truth)
@@ -97,6 +136,10 @@ def score_run(
         "seed": seed,
         "precision": predictor.engine.precision,
         "threshold": predictor.threshold,
+        "sampler": str(predictor.sampler),
+        "cost": str(predictor.cost),
+        "calibrated": predictor.calibration is not None,
+        "kept_samples": kept,
         "versions": versions(),
         **evaluation.to_json(),
     }
@@ -112,6 +155,7 @@ def evaluate_run(
     target: str | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
+    keep_samples: int | None = None,
     command: str = "",
     created: str = "",
     progress: Progress = silent,
@@ -126,11 +170,13 @@ def evaluate_run(
         split: which samples; ``"all"`` for data that the run never saw.
         target: what the masks show; by default what the run was trained on.
         empty: what a score of nothing over nothing is.
-        seed: of the bootstrap.
+        seed: of the passes and of the bootstrap.
+        keep_samples: see `score_run`.
         command: what was typed, for the report.
         created: when, for the report.
         progress: wraps the samples to show a progress bar.
-        predictor_options: those of `Predictor`.
+        predictor_options: those of `Predictor.load`, such as ``sampler="noise:8"``, ``members``
+            or ``calibration=False``.
 
     Raises:
         RunError, SourceError: the run or the source cannot be used.
@@ -142,7 +188,7 @@ def evaluate_run(
     check_writable(where)
     scored = score_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
-        progress=progress,
+        keep_samples=keep_samples, progress=progress,
     )  # fmt: skip
     write_scored(folder, scored, predictor, where, seed=seed, command=command, created=created)
     return scored
