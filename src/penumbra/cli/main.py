@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import typer
 
-from penumbra.cli import benchmark, dataset, evaluate, models, predict, quick_start, split, train
+from penumbra.cli import (
+    benchmark,
+    dataset,
+    evaluate,
+    models,
+    predict,
+    quick_start,
+    split,
+    study,
+    train,
+)
 from penumbra.version import __version__
 
 app = typer.Typer(
@@ -45,6 +55,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(study.app, name="study")
 app.command("models")(models.models)
 app.command("quick-start")(quick_start.quick_start)
 

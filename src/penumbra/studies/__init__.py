@@ -1,0 +1,1 @@
+"""Studies: grids of networks, samplers and shifts on several sets, with paired intervals."""
