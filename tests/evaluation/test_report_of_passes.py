@@ -24,7 +24,7 @@ from penumbra.evaluation.report import (
 from penumbra.evaluation.report.calibrated import calibrated, effect
 from penumbra.evaluation.report.data import AreaRow
 from penumbra.evaluation.report.outlines import MOST, draw_outlines, sample_masks
-from penumbra.evaluation.report.scores import ImageScore
+from penumbra.evaluation.report.scores import ImageScore, scored_rows
 from penumbra.imaging.palette import TEAL
 from penumbra.inference.calibration import (
     AreaInterval,
@@ -190,10 +190,10 @@ def test_pixel_risk_equals_a_loop_over_sorted_pixels():
 
 def test_the_area_under_a_curve_is_said_as_measured_or_as_drawn():
     rows = [{"coverage": 0.5, "risk": 0.1}, {"coverage": 1.0, "risk": 0.2}]
-    assert "(AURC) is 125, in thousandths" in risk.pixels(rows).says
-    measured = {"mean": 0.02, "low": 0.01, "high": 0.03}
+    assert risk.pixels(rows).says.endswith("(AURC) is 0.125.")
+    measured = {"mean": 0.002, "low": 0.001, "high": 0.012}
     says = risk.pixels(rows, measured).says
-    assert "(AURC) is 20.000 (95 % interval 10.000–30.000), in thousandths" in says
+    assert says.endswith("2.000 (95\u202f% interval 1.000–12.000), in thousandths.")
 
 
 def test_reliability_before_calibration_is_drawn_beside_and_said():
@@ -326,3 +326,21 @@ def test_scores_have_metrics_as_rows_unless_there_are_more_classes():
     assert [column.name for column in turned.columns] == ["Class", "Dice ↑", "IoU ↑", "ECE ↓"]
     assert len(turned.rows) == 4
     assert turned.foot[0][0].text == "overall"
+
+
+def test_measured_coverage_is_said_with_its_interval():
+    rows = [area("a", 8, 10, 12, 10)]
+    coverage = {"cell": {"mean": 1.0, "low": 0.8, "high": 1.0}}
+    (chart,) = areas.charts(rows, 0.9, coverage)
+    assert "in 1 of 1 images (100\u202f%, 95\u202f% interval 80–100\u202f%)" in chart.says
+
+
+def test_the_table_of_images_shows_the_chosen_doubt_and_leaves_out_what_is_too_much():
+    rows = scored_rows([
+        {"id": name, "dice": 0.5, "ece": 0.1, "score_soft_dice": 0.2, "mean_entropy": 0.3,
+         "flagged": name == "a"}
+        for name in "ab"
+    ])  # fmt: skip
+    table = tables.per_image(rows, {"a": 0.25, "b": 0.75})
+    assert [column.name for column in table.columns] == ["Id", "Flagged", "Dice ↑", "Doubt"]
+    assert [cell.text for cell in table.rows[0]] == ["a", "yes", "0.500", "0.250"]

@@ -6,6 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from penumbra.evaluation.report import ReportData, ReportPicture
 from penumbra.evaluation.report.choose import images_to_show
+from penumbra.evaluation.report.outlines import MOST
+from penumbra.evaluation.report_of_doubt import (
+    area_coverage,
+    area_rows,
+    flags_of,
+    image_aurc,
+    image_doubt,
+    pixel_aurc,
+    reliability_rows,
+    sampler_sentence,
+    score_in_words,
+)
 from penumbra.inference.predictor import Predictor
 from penumbra.training.run import Run, versions
 
@@ -43,17 +55,9 @@ def report_of_run(
         {str(key): value for key, value in row.items()}
         for row in evaluation.to_frame().to_dict("records")
     ]
-    reliability = [
-        {
-            "low": row.low,
-            "high": row.high,
-            "confidence": row.confidence,
-            "accuracy": row.accuracy,
-            "count": row.count,
-        }
-        for row in evaluation.reliability
-        if row.count
-    ]
+    calibration = predictor.calibration
+    score, doubt = image_doubt(evaluation, calibration)
+    area = calibration.area if calibration is not None else None
     return ReportData(
         title=f"{run.folder.name} on {scored.source.layout}",
         run_name=run.folder.name,
@@ -65,8 +69,23 @@ def report_of_run(
         per_class=evaluation.per_class,
         class_names=evaluation.class_names,
         per_image=rows,
-        reliability=reliability,
+        reliability=reliability_rows(evaluation.reliability),
         doubt=scored.doubt.rows(),
+        pixel_risk=scored.doubt.risk_rows(),
+        pixel_aurc=pixel_aurc(evaluation),
+        image_doubt=doubt,
+        image_doubt_name=score_in_words(score),
+        image_aurc=image_aurc(evaluation, score),
+        areas=area_rows(evaluation),
+        area_level=None if area is None else area.level,
+        area_coverage=area_coverage(evaluation),
+        flags=flags_of(evaluation),
+        sampler=sampler_sentence(
+            predictor.sampler,
+            predictor.cost,
+            passes=len(predictor.passes) or predictor.sampler.passes or 1,
+        ),
+        calibration=calibration,
         # People count epochs from one, as the progress bar does.
         history=[row | {"epoch": row["epoch"] + 1} for row in run.history()],
         pictures=_pictures(scored, predictor),
@@ -87,9 +106,11 @@ def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPictur
         sample = scored.source[places[image.id]]
         scores = {"dice": image.dice, "iou": image.iou, "boundary_f1": image.boundary_f1}
         scores["hd95"] = image.hd95
-        prediction = predictor([sample.image])[0]
+        prediction = predictor([sample.image], keep_samples=MOST)[0]
         pictures.append(
-            ReportPicture(image.id, role, scores, sample.image, sample.mask, prediction)
+            ReportPicture(
+                image.id, role, scores, sample.image, sample.mask, prediction, predictor.threshold
+            )
         )
     return tuple(pictures)
 

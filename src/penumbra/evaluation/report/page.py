@@ -57,7 +57,8 @@ def headline_figures(data: ReportData) -> list[Figure]:
 
 def sentence(data: ReportData, doubt: list[dict[str, float]]) -> str:
     """Say in one sentence what was found."""
-    images = count(data.n_images, f"{data.split} image".strip())
+    split = "" if data.split == "all" else data.split
+    images = count(data.n_images, f"{split} image".strip())
     where = (
         images
         if data.n_groups in (0, data.n_images)

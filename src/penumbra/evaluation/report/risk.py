@@ -54,14 +54,16 @@ def under(curve: Curve) -> float:
     return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(closed))
 
 
-def _aurc(interval: Mapping[str, Any] | None, value: float, *, scale: float = 1.0) -> str:
-    """Word an area: as measured with its interval, else as drawn."""
-    known = interval if interval and is_number(interval.get("mean")) else None
-    if known is None:
-        return f"The area under it (AURC) is {number(value * scale)}"
-    scaled = {key: scale * x for key in ("low", "high") if is_number(x := known.get(key))}
-    says = f"The area under it (AURC) is {number(scale * float(known['mean']))}"
-    return says + (f" (95 % interval {spread(scaled)})" if spread(scaled) else "")
+def _aurc(interval: Mapping[str, Any] | None, value: float) -> str:
+    """Word an area: as measured with its interval, else as drawn; a small one in thousandths."""
+    known = interval if interval and is_number(interval.get("mean")) else {"mean": value}
+    small = float(known["mean"]) < 0.01
+    scale = 1000.0 if small else 1.0
+    scaled = {key: scale * float(x) for key, x in known.items() if is_number(x)}
+    says = f"The area under it (AURC) is {number(scaled['mean'])}"
+    if around := spread(scaled):
+        says += f" (95\u202f% interval {around})"
+    return says + (", in thousandths." if small else ".")
 
 
 def _drawn(
@@ -97,10 +99,9 @@ def pixels(
         return None
     error = curve[-1][1]
     kept = min(curve, key=lambda point: abs(point[0] - 0.95))
-    area = _aurc(aurc, under(curve), scale=1000)
     says = (
         f"{percent(error)} of all pixels are wrong, and {percent(kept[1])} without the "
-        f"{percent(1 - kept[0])} most in doubt. {area}, in thousandths."
+        f"{percent(1 - kept[0])} most in doubt. {_aurc(aurc, under(curve))}"
     )
     oracle = pixel_oracle(error, [k / 100 for k in range(1, 101)])
     drawing = _drawn(
@@ -132,7 +133,7 @@ def images(
     says = (
         f"1 − {name} is {number(curve[-1][1])} over all images and {number(kept[1])} without the "
         f"{percent(1 - kept[0])} most in doubt, by {doubt}. "
-        f"{_aurc(aurc, fmean(risk for _, risk in curve))}."
+        f"{_aurc(aurc, fmean(risk for _, risk in curve))}"
     )
     drawing = _drawn(
         curve, image_oracle(scores), kept,

@@ -12,9 +12,12 @@ from penumbra.imaging.palette import class_colour, hex_code
 
 MOST_ROWS = 5000
 _WORDS_FIRST = ("id", "group", "class")
-_TOO_MUCH = frozenset({
-    "specificity", "pixel_accuracy", "brier", "ece", "joint_nll", "area_estimate",
-})  # fmt: skip
+_TOO_MUCH = frozenset(
+    (
+        *("specificity", "pixel_accuracy", "brier", "nll", "ece", "joint_nll"),
+        *("area_low", "area_estimate", "area_high"),
+    )
+)
 """Columns of per_image.csv that would make the table too wide for a small screen."""
 
 
@@ -143,6 +146,8 @@ def per_image(
     present = [n for n in dict.fromkeys(key for row in rows for key in row) if _shown(n)]
     if doubt and "mean_entropy" in present:
         present.remove("mean_entropy")
+    if len({row.get("class") for row in rows}) == 1 and "class" in present:
+        present.remove("class")
     words = [name for name in _WORDS_FIRST if name in present]
     texts = [n for n in present if n not in words and any(isinstance(r.get(n), str) for r in rows)]
     metrics = _ordered([name for name in present if name not in words and name not in texts])
