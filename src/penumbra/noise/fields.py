@@ -19,7 +19,7 @@ from penumbra.noise.patterns import Pattern
 from penumbra.noise.separable import Axis, Separable, lattice, perlin
 from penumbra.noise.simplex import simplex
 
-_PHASE = 0x70686173  # keeps the draw of the phase apart from those at the nodes
+_SEPARABLE = ("lattice", "perlin")
 
 
 def cell_side(pattern: Pattern, stride: float, octave: int = 0) -> float:
@@ -73,13 +73,12 @@ def draw(
     """
     corners = _corners(keys, stride, origins)
     with torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
-        if pattern.name == "gaussian":
-            laid = _white(keys, channels, size, stride, corners)
-        elif pattern.name == "simplex":
-            laid = _simplex(pattern, keys, channels, size, stride, corners)
-        else:
+        if pattern.name in _SEPARABLE:
             return _lay_out(separable(pattern, keys, channels, size, stride, corners))
-        return laid.permute(0, 3, 1, 2).contiguous()
+        laid = _laid_out(pattern, keys, channels, size, stride, corners)
+        # A transpose of two dimensions has a fast path, a permutation of four has none.
+        turned = [image.flatten(0, 1).t().contiguous() for image in laid]
+        return torch.stack(turned).view(len(keys), channels, *size)
 
 
 def add_field(
@@ -113,14 +112,15 @@ def add_field(
     keys = keys.to(h.device)
     n, channels, height, width = h.shape
     factors = amplitude.expand(n, channels)
-    if pattern.name in ("gaussian", "simplex"):
-        field = draw(pattern, keys, channels, (height, width), stride=stride, origins=origins)
-        return h + (factors[:, :, None, None] * field).to(h.dtype)
     corners = _corners(keys, stride, origins)
     with torch.autocast(h.device.type, enabled=False):
+        if pattern.name in _SEPARABLE:
+            with torch.no_grad():
+                field = separable(pattern, keys, channels, (height, width), stride, corners)
+            return _add(h, field, factors)
         with torch.no_grad():
-            field_ = separable(pattern, keys, channels, (height, width), stride, corners)
-        return _add(h, field_, factors)
+            laid = _laid_out(pattern, keys, channels, (height, width), stride, corners)
+        return h + (factors[:, None, None] * laid).to(h.dtype).permute(0, 3, 1, 2)
 
 
 def separable(
@@ -135,8 +135,8 @@ def separable(
     make = lattice if pattern.name == "lattice" else perlin
     fields = []
     for octave, amplitude in enumerate(_amplitudes(pattern)):
-        drawn = join_keys(keys, octave)
-        phase = _phase(drawn)
+        drawn = _octave_keys(keys, octave)
+        phase = uniform(drawn, 2).double()
         y, x = (
             Axis.of(
                 size=size[axis],
@@ -149,6 +149,20 @@ def separable(
         )
         fields.append(make(drawn, channels, y, x, amplitude))
     return Separable.sum(fields)
+
+
+def _laid_out(
+    pattern: Pattern,
+    keys: Tensor,
+    channels: int,
+    size: tuple[int, int],
+    stride: float,
+    corners: Tensor,
+) -> Tensor:
+    """Draw a field that is no product of matrices, (N, H, W, C)."""
+    if pattern.name == "simplex":
+        return _simplex(pattern, keys, channels, size, stride, corners)
+    return _white(keys, channels, size, stride, corners)
 
 
 def _white(
@@ -169,15 +183,15 @@ def _simplex(
     stride: float,
     corners: Tensor,
 ) -> Tensor:
-    field = torch.zeros((), device=keys.device)
+    fields = []
     for octave, amplitude in enumerate(_amplitudes(pattern)):
-        drawn, side = join_keys(keys, octave), cell_side(pattern, stride, octave)
+        drawn, side = _octave_keys(keys, octave), cell_side(pattern, stride, octave)
         y, x = (
             (corners[:, axis, None] + _centres(size[axis], keys.device) * stride) / side
             for axis in (0, 1)
         )
-        field = field + simplex(drawn, channels, y, x, _phase(drawn), amplitude)
-    return field
+        fields.append(simplex(drawn, channels, y, x, uniform(drawn, 2).double(), amplitude))
+    return fields[0] if len(fields) == 1 else torch.stack(fields).sum(dim=0)
 
 
 def _lay_out(field: Separable) -> Tensor:
@@ -223,8 +237,8 @@ def _amplitudes(pattern: Pattern) -> list[float]:
     return [value / total for value in raw]
 
 
-def _phase(keys: Tensor) -> Tensor:
-    return uniform(join_keys(keys, _PHASE), 2).double()
+def _octave_keys(keys: Tensor, octave: int) -> Tensor:
+    return join_keys(keys, octave) if octave else keys
 
 
 def _centres(size: int, device: torch.device) -> Tensor:

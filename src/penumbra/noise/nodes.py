@@ -22,6 +22,7 @@ _COLUMN = -4417276706812531889
 _CHANNEL = -3335678366873096957
 _LEVELS = 1 << 16
 _PER_HASH = 4
+_AT_ONCE = 1 << 15
 
 
 def normal_at(keys: Tensor, channels: int, rows: Tensor, columns: Tensor) -> Tensor:
@@ -39,8 +40,15 @@ def normal_at(keys: Tensor, channels: int, rows: Tensor, columns: Tensor) -> Ten
     Returns:
         (N, Y, X, C) float32 on the device of `keys`.
     """
-    index = _index_at(keys, channels, rows, columns)
-    return _normal_table(keys.device).index_select(0, index.flatten()).view(index.shape)
+    table = _normal_table(keys.device)
+    out = table.new_empty(len(keys), rows.shape[1], columns.shape[1], channels)
+    # A few rows at a time, so that what is computed on the way stays in the cache.
+    some = max(1, _AT_ONCE // max(1, len(keys) * columns.shape[1] * -(-channels // _PER_HASH)))
+    for start in range(0, rows.shape[1], some):
+        part = slice(start, start + some)
+        index = _index_at(keys, channels, rows[:, part], columns)
+        out[:, part] = table.index_select(0, index.flatten()).view(index.shape)
+    return out
 
 
 def direction_at(
@@ -72,14 +80,14 @@ def _index_at(keys: Tensor, channels: int, rows: Tensor, columns: Tensor) -> Ten
     lanes = mix(keys[:, None] + (fours + 1) * _CHANNEL)
     bits = mix(lanes[:, None, None, :] ^ place[..., None])
     quarters = bits.view(torch.int16)[..., :channels]
-    return torch.bitwise_and(quarters.to(torch.int32), _LEVELS - 1)
+    return quarters.to(torch.int32).bitwise_and_(_LEVELS - 1)
 
 
 @functools.lru_cache(maxsize=8)
 def _normal_table(device: torch.device) -> Tensor:
     with torch.inference_mode(mode=False):
         quantile = (torch.arange(_LEVELS, dtype=torch.float64) + 0.5) / _LEVELS
-        values = torch.special.ndtri(quantile)
+        values: Tensor = torch.special.ndtri(quantile)
         return (values / values.square().mean().sqrt()).to(device, torch.float32)
 
 

@@ -42,9 +42,10 @@ def simplex(
     """
     shift = phase - phase.sum(dim=1, keepdim=True) * UNSKEW
     y, x = y * SIDE + shift[:, :1], x * SIDE + shift[:, 1:]
-    first, count = _span(y, x)
-    nodes = first[:, :, None] + torch.arange(max(count), device=y.device)
-    rows, columns = nodes[:, 0, : count[0]], nodes[:, 1, : count[1]]
+    first, count = span(y, x)
+    rows, columns = (
+        first[:, axis, None] + torch.arange(count[axis], device=y.device) for axis in (0, 1)
+    )
     towards_y, towards_x = direction_at(keys, channels, rows, columns)
     return simplex_from(towards_y, towards_x, y, x, first, amplitude=amplitude / DEVIATION)
 
@@ -65,30 +66,37 @@ def simplex_from(
         towards_x: (N, Y, X, C).
         y: (N, H) float64 in the coordinates of the definition.
         x: (N, W) float64.
-        first: (N, 2) int64, skewed row and column of the first node given.
+        first: (N, 2) int64, skewed row and column of the first node given; see `span`.
         amplitude: factor.
 
     Returns:
         (N, H, W, C) float32.
     """
     table = torch.stack([towards_y, towards_x], dim=3)
-    n, channels, width = len(table), table.shape[-1], table.shape[2]
-    out = table.new_empty(n, y.shape[1], x.shape[1], channels)
-    for image in range(n):
+    channels, width = table.shape[-1], table.shape[2]
+    images = []
+    for image in range(len(table)):
         index, weight = _corners(y[image], x[image], first[image], width)
-        out[image] = F.embedding_bag(
+        laid = F.embedding_bag(
             index,
             table[image].reshape(-1, channels),
-            per_sample_weights=(amplitude * weight).float(),
+            per_sample_weights=weight * amplitude,
             mode="sum",
-        ).view(out.shape[1:])
-    return out
+        )
+        images.append(laid.view(1, y.shape[1], x.shape[1], channels))
+    return images[0] if len(images) == 1 else torch.cat(images)
 
 
-def _span(y: Tensor, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """Find the first skewed node of each image and how many rows and columns of nodes there are.
+def span(y: Tensor, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Find the nodes that a window needs.
 
-    The count depends on the window's size alone, so that batches need no padding.
+    Args:
+        y: (N, H) float64 in the coordinates of the definition, rising.
+        x: (N, W) float64.
+
+    Returns:
+        Skewed row and column of the first node of each image (N, 2) int64, and how many rows and
+        columns there are, the same for every image of the batch.
     """
     height, width = (float(axis[0, -1] - axis[0, 0]) for axis in (y, x))
     corner = torch.stack([y[:, 0], x[:, 0]], dim=1)
@@ -99,19 +107,29 @@ def _span(y: Tensor, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
 
 def _corners(y: Tensor, x: Tensor, first: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Give for every pixel six rows of the gradients' table and their weights, (H·W, 6) each."""
-    y, x = y[:, None].expand(len(y), len(x)), x[None].expand(len(y), len(x))
+    y, x = y[:, None], x[None]
     skewed = (y + x) * SKEW
     row, column = (y + skewed).floor(), (x + skewed).floor()
     back = (row + column) * UNSKEW
-    down, right = y - (row - back), x - (column - back)
-    lower = (down >= right).to(y.dtype)
-    index, weight = [], []
-    zero = torch.zeros_like(lower)
-    for step_y, step_x in ((zero, zero), (lower, 1 - lower), (zero + 1, zero + 1)):
-        closer = (step_y + step_x) * UNSKEW
+    # Which triangle is decided in float64; within it single precision is enough.
+    down, right = (y - row + back).float(), (x - column + back).float()
+    node = ((row - first[0]) * width + (column - first[1])).to(torch.int32)
+    lower = down >= right
+    below = lower.float()
+    near: tuple[Tensor | int, ...] = (0, torch.where(lower, width, 1), width + 1)
+    steps: tuple[tuple[Tensor | float, Tensor | float], ...] = (
+        (0.0, 0.0),
+        (below, 1 - below),
+        (1.0, 1.0),
+    )
+    index = torch.empty(*node.shape, 6, dtype=torch.int32, device=node.device)
+    weight = torch.empty(*node.shape, 6, device=node.device)
+    for corner, (further, (step_y, step_x)) in enumerate(zip(near, steps, strict=True)):
+        closer = UNSKEW * corner
         at_y, at_x = down - step_y + closer, right - step_x + closer
-        fall = (0.5 - at_y * at_y - at_x * at_x).clamp(min=0) ** 4
-        node = ((row + step_y).long() - first[0]) * width + (column + step_x).long() - first[1]
-        index += [2 * node, 2 * node + 1]
-        weight += [fall * at_y, fall * at_x]
-    return torch.stack(index, dim=-1).flatten(0, 1), torch.stack(weight, dim=-1).flatten(0, 1)
+        fall = (0.5 - at_y * at_y - at_x * at_x).clamp_(min=0).square_().square_()
+        index[..., 2 * corner] = 2 * (node + further)
+        index[..., 2 * corner + 1] = index[..., 2 * corner] + 1
+        weight[..., 2 * corner] = fall * at_y
+        weight[..., 2 * corner + 1] = fall * at_x
+    return index.view(-1, 6), weight.view(-1, 6)
