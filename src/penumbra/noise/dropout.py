@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor
 
 from penumbra.errors import SettingsError, expected
@@ -106,10 +105,20 @@ class DropBlock:
         first = first_feature(origins, stride)
         before = torch.full((1, 2), 1 - b) if first is None else first + (1 - b)
         u = uniform_at(drawn, wider, first=before)
-        seeds = (u < 1 - (1 - self.rate) ** (1 / b**2)).to(torch.float32)
-        # A square is a column of rows: two passes of b instead of one of b².
-        dropped = F.max_pool2d(F.max_pool2d(seeds, (b, 1), stride=1), (1, b), stride=1)
-        return h * ((1 - dropped) / (1 - self.rate)).to(h.dtype)
+        seeds = u < 1 - (1 - self.rate) ** (1 / b**2)
+        kept = ~_dilate(_dilate(seeds, b, dim=2), b, dim=3)
+        return h * (kept / (1 - self.rate)).to(h.dtype)
+
+
+def _dilate(seeds: Tensor, length: int, *, dim: int) -> Tensor:
+    """Mark what lies within `length` places after a seed; log₂(length) steps instead of length."""
+    reached = 1
+    while reached < length:
+        step = min(reached, length - reached)
+        size = seeds.shape[dim] - step
+        seeds = seeds.narrow(dim, 0, size) | seeds.narrow(dim, step, size)
+        reached += step
+    return seeds
 
 
 def _check_rate(rate: float) -> None:

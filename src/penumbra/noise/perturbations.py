@@ -8,16 +8,18 @@ features are what they were.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args
 
 from torch import Tensor
 
 from penumbra.errors import SettingsError, expected
 from penumbra.noise.dropout import DropBlock, Dropout
+from penumbra.noise.fields import add_field
 from penumbra.noise.grid import first_feature, keys_at, uniform_at
 from penumbra.noise.injector import NeuralNoiseInjector, NoiseMode
 from penumbra.noise.masks import Masksembles
+from penumbra.noise.patterns import Pattern
 
 __all__ = [
     "DropBlock",
@@ -27,6 +29,7 @@ __all__ = [
     "Multiplicative",
     "Perturbation",
     "PerturbationKind",
+    "RelativeNoise",
     "make_perturbation",
 ]
 
@@ -138,6 +141,46 @@ class InjectedNoise:
             h, site, keys=keys, mode=self.mode, sample=sample, stride=stride, origins=origins
         )
         return noisy
+
+
+@dataclass(frozen=True)
+class RelativeNoise:
+    """Feature noise without anything learned: h + strength · s · n.
+
+    s is the standard deviation of the channel in this image's window, n a field of unit variance.
+    Everything follows from the settings, so that a network trained with it can be run with it.
+
+    Attributes:
+        strength: amplitude in standard deviations of the channel, at least 0.
+        pattern: of n.
+
+    Raises:
+        SettingsError: the strength is negative.
+    """
+
+    strength: float = 0.2
+    pattern: Pattern = field(default_factory=Pattern)
+    name: str = "noise"
+
+    def __post_init__(self) -> None:
+        if not self.strength >= 0:
+            raise SettingsError(expected("`strength`", "at least 0", self.strength, "0.2"))
+
+    def __call__(
+        self,
+        h: Tensor,
+        site: str,
+        *,
+        keys: Tensor,
+        sample: int,
+        stride: float,
+        origins: Tensor | None,
+    ) -> Tensor:
+        """See `Perturbation`."""
+        drawn = keys_at(self.name, keys, sample, site, h)
+        std = h.detach().float().std(dim=(2, 3), correction=0)
+        amplitude = self.strength * std
+        return add_field(h, self.pattern, drawn, amplitude, stride=stride, origins=origins)
 
 
 def make_perturbation(kind: PerturbationKind, strength: float | None = None) -> Perturbation:

@@ -1,15 +1,17 @@
 """The places of a network where its features can be reached, without touching its code.
 
-A site is the name of a submodule, whose output is meant, or ``skip1`` … ``skipN`` and
-``bottleneck`` of a network that splits into `encode` and `decode`: the features on their way to
-the decoder, which the encoder itself never sees. Where all sites are of the second kind, the
-encoder runs once for any number of passes.
+A site is a place in the network (see `places`): the output of a submodule, one feature of an
+output that holds several, or an argument; or ``skip1`` … ``skipN`` and ``bottleneck`` of a
+network that splits into `encode` and `decode`: the features on their way to the decoder, which
+the encoder itself never sees. Where all sites are of the last kind, or all are features of one
+submodule's output, what comes before them runs once for any number of passes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
 from penumbra.errors import SettingsError, expected
+from penumbra.noise.places import Place, features_of, is_feature, with_features
 
 AtSite = Callable[[Tensor, str, float], Tensor]
 """From features (N, C, h, w), the site's name and its stride in input pixels, to features."""
@@ -47,11 +50,17 @@ class Encoded:
         x: the input as given.
         features: those of `encode`, or ``None`` where every pass runs the whole network.
         size: (h, w) of the padded input.
+        output: of the submodule whose features are the sites, where that need not run again.
     """
 
     x: Tensor
     features: tuple[Tensor, ...] | None
     size: tuple[int, int]
+    output: Any = None
+
+
+class _EncodedError(Exception):
+    """Ends a forward pass as soon as the encoder is done; never leaves this module."""
 
 
 class Sites:
@@ -81,45 +90,106 @@ class Sites:
         self.names = tuple(names)
         self.taps = tuple(taps)
         between = tuple(module.site_names) if isinstance(module, Splits) else ()
-        inner = dict(module.named_modules())
         self._between = tuple(name for name in self.names if name in between)
-        hooked = [name for name in self.names if name not in between]
-        for name in (*hooked, *self.taps):
-            if not name or name not in inner:
+        self._places = [Place.parse(name) for name in self.names if name not in between]
+        self._tap_places = [Place.parse(name) for name in self.taps]
+        inner = dict(module.named_modules())
+        for place in (*self._places, *self._tap_places):
+            if not place.module or place.module not in inner:
                 known = ", ".join((*between, *(n for n in inner if n)))
                 shown = known if len(known) < 400 else known[:400] + ", …"
                 raise SettingsError(
-                    expected("the site", f"one of {shown}", repr(name), "penumbra models RUN")
+                    expected("the site", f"one of {shown}", repr(place.name), "penumbra models RUN")
                 )
         self._at_site: AtSite | None = None
         self._width = 1
         self._tapped: dict[str, Tensor] = {}
-        self._handles = [inner[name].register_forward_hook(self._visit(name)) for name in hooked]
-        self._handles += [inner[name].register_forward_hook(self._keep(name)) for name in self.taps]
+        self._source = self._common_source(inner)
+        self._handles = [
+            *(inner[name].register_forward_hook(self._visit(name)) for name in self._hooked()),
+            *(
+                inner[name].register_forward_pre_hook(self._visit_arguments(name))
+                for name in dict.fromkeys(p.module for p in self._places if p.argument is not None)
+            ),
+            *(
+                inner[place.module].register_forward_hook(self._keep(place))
+                for place in self._tap_places
+            ),
+        ]
+
+    def _hooked(self) -> list[str]:
+        return list(dict.fromkeys(p.module for p in self._places if p.argument is None))
+
+    def _common_source(self, inner: dict[str, nn.Module]) -> nn.Module | None:
+        """The one submodule whose features all sites are, if it can be left out of a pass."""
+        names = {place.module if place.item is not None else None for place in self._places}
+        name = next(iter(names)) if len(names) == 1 else None
+        if name is None or self._between:
+            return None
+        tapped = (tap.module for tap in self._tap_places)
+        return None if any(f"{tap}.".startswith(f"{name}.") for tap in tapped) else inner[name]
 
     @property
     def encodes_once(self) -> bool:
         """Whether passes share one run of the encoder."""
-        return isinstance(self.module, Splits) and len(self._between) == len(self.names)
+        splits = isinstance(self.module, Splits) and len(self._between) == len(self.names)
+        return splits or self._source is not None
 
     def _visit(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        places = [p for p in self._places if p.module == name and p.argument is None]
+
         def hook(module: nn.Module, arguments: Any, output: Any) -> Any:
             del module, arguments
-            if self._at_site is None or not isinstance(output, Tensor):
+            if self._at_site is None:
                 return None
-            return self._at_site(output, name, _stride(self._width, output.shape[-1]))
+            for place in places:
+                if place.item is None:
+                    output = self._disturb(output, place)
+                    continue
+                features = features_of(output)
+                features = _checked(features, place.item, place)
+                features[place.item] = self._disturb(features[place.item], place)
+                output = with_features(output, features)
+            return output
 
         return hook
 
-    def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, arguments: Any, output: Tensor) -> None:
+    def _visit_arguments(self, name: str) -> Callable[[nn.Module, Any], Any]:
+        places = [p for p in self._places if p.module == name and p.argument is not None]
+
+        def hook(module: nn.Module, arguments: Any) -> Any:
+            del module
+            if self._at_site is None:
+                return None
+            given = list(arguments)
+            for place in places:
+                index = place.argument or 0
+                given = _checked(given, index, place)
+                given[index] = self._disturb(given[index], place)
+            return tuple(given)
+
+        return hook
+
+    def _disturb(self, h: Any, place: Place) -> Tensor:
+        if not is_feature(h) or self._at_site is None:
+            raise _no_feature(place, h)
+        return self._at_site(h, place.name, _stride(self._width, h.shape[-1]))
+
+    def _keep(self, place: Place) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, arguments: Any, output: Any) -> None:
             del module, arguments
-            self._tapped[name] = output
+            if place.item is not None:
+                output = _checked(features_of(output), place.item, place)[place.item]
+            if not is_feature(output):
+                raise _no_feature(place, output)
+            self._tapped[place.name] = output
 
         return hook
 
     def encode(self, x: Tensor) -> Encoded:
         """Run what all passes share for images (N, C, H, W)."""
+        if self._source is not None:
+            return Encoded(x, None, (x.shape[-2], x.shape[-1]), output=self._run_source(x))
         if not self.encodes_once:
             return Encoded(x, None, (x.shape[-2], x.shape[-1]))
         module: Any = self.module
@@ -139,9 +209,13 @@ class Sites:
         Returns:
             Logits (N, K, H, W) at the input's size, and the outputs of the taps, each at its own.
         """
-        self._at_site, self._width = at_site, encoded.x.shape[-1]
+        width, multiple = encoded.x.shape[-1], getattr(self.module, "multiple", 1)
+        self._at_site, self._width = at_site, width + -width % multiple
         try:
-            if encoded.features is None:
+            if encoded.output is not None:
+                with self._source_replaced(encoded.output):
+                    logits = self.module(encoded.x)
+            elif encoded.features is None:
                 logits = self._whole(encoded.x, at_site)
             else:
                 logits = self._decode(encoded, at_site)
@@ -150,13 +224,48 @@ class Sites:
             self._at_site = None
             self._tapped.clear()
 
+    def _run_source(self, x: Tensor) -> Any:
+        found: list[Any] = []
+
+        def stop(module: nn.Module, arguments: Any, output: Any) -> None:
+            del module, arguments
+            found.append(output)
+            raise _EncodedError
+
+        source: Any = self._source
+        handle = source.register_forward_hook(stop)
+        try:
+            self.module(x)
+        except _EncodedError:
+            return found[0]
+        finally:
+            handle.remove()
+        raise SettingsError(
+            expected(f"the source of {self.names[0]}", "run in a forward pass", "not called",
+                     "the outputs of other submodules as sites")
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _source_replaced(self, output: Any) -> Iterator[None]:
+        """Let the source give a kept output; copies, since a decoder may write into its input."""
+        source: Any = self._source
+        features = [f.clone() if isinstance(f, Tensor) else f for f in features_of(output) or ()]
+        own = source.__dict__.get("forward")
+        source.forward = lambda *_, **__: with_features(output, features)
+        try:
+            yield
+        finally:
+            if own is None:
+                del source.forward
+            else:
+                source.forward = own
+
     def _whole(self, x: Tensor, at_site: AtSite | None) -> Tensor:
         if not self._between or at_site is None:
             logits: Tensor = self.module(x)
             return logits
         module: Any = self.module
         padded = _pad(x, module.multiple)
-        self._width = padded.shape[-1]
         encoded = Encoded(x, tuple(module.encode(padded)), (padded.shape[-2], padded.shape[-1]))
         return self._decode(encoded, at_site)
 
@@ -179,8 +288,32 @@ class Sites:
         self._handles = []
 
 
+def _checked(features: list[Any] | None, index: int, place: Place) -> list[Any]:
+    if features is None or index >= len(features):
+        count = "one value" if features is None else f"{len(features)} of them"
+        raise SettingsError(
+            expected(f"the site {place.name!r}", "one of several features", count,
+                     f"an index below {len(features or ()) or 1}, or {place.module!r} alone")
+        )  # fmt: skip
+    return features
+
+
+def _no_feature(place: Place, value: Any) -> SettingsError:
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    return SettingsError(
+        expected(f"the feature at {place.name!r}", "of shape (N, C, H, W)", shape,
+                 f"'{place.module}[0]' for the first of several features, or another site")
+    )  # fmt: skip
+
+
 def _stride(width: int, of_features: int) -> float:
-    """Snap to a power of two: a network that pads within itself shows a slightly smaller ratio."""
+    """Find the image pixels from one feature to the next.
+
+    A network that pads within itself shows a slightly smaller ratio: what is no whole number
+    snaps to a power of two.
+    """
+    if of_features <= width and width % of_features == 0:
+        return float(width // of_features)
     return 2.0 ** max(0, round(math.log2(width / of_features)))
 
 
