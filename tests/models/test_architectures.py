@@ -87,6 +87,17 @@ class TestNoiseAwareUNet(ModelTester):
     arguments: ClassVar[dict[str, Any]] = {"width": 4, "depth": 2}
 
 
+class TestSSNUNet(ModelTester):
+    name = "ssn-unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 4, "depth": 2, "rank": 3}
+
+    def test_every_weight_learns(self):
+        model = self.build().train()
+        samples = model.sample_logits(torch.rand(2, 1, 32, 32), torch.tensor([1, 2]), 0, 2)
+        samples.square().mean().backward()
+        assert all(torch.isfinite(w.grad).all() and w.grad.any() for w in model.parameters())
+
+
 class TestWrapped(ModelTester):
     name = "wrap"
 
@@ -131,7 +142,7 @@ def test_wrong_arguments_are_refused(arguments):
 
 
 def test_an_unknown_model_lists_the_known():
-    with pytest.raises(ModelError, match="unet, noise-unet, wrap"):
+    with pytest.raises(ModelError, match="unet, noise-unet, ssn-unet, wrap"):
         build_model("unett", n_channels=1, n_classes=1)
 
 

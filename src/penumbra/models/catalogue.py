@@ -41,6 +41,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         (("width", 32),),
     ),
     Architecture(
+        "ssn-unet",
+        "penumbra.models.ssn_unet.SSNUNet",
+        "The U-Net with a low-rank normal distribution of logits; train it with the loss ssn.",
+        (("width", 32),),
+    ),
+    Architecture(
         "wrap",
         "penumbra.models.wrap.Wrapped",
         "Any installed torch module by dotted path (SMP, MONAI, Hugging Face, your own).",

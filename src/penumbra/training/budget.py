@@ -83,7 +83,7 @@ class Budget(pl.Callback):
         self._step_started = time.monotonic()
         factor = learning_rate_factor(self.settings.schedule, self.progress(trainer.global_step))
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.settings.learning_rate * factor
+            group["lr"] = self.settings.learning_rate * factor * group.get("rate", 1.0)
 
     def on_train_batch_end(
         self,

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from penumbra.errors import SettingsError, expected
 from penumbra.inference.backend import Precision
+from penumbra.noise.patterns import Pattern
 
 EXPERIMENT_VERSION = 1
 
-Loss = Literal["ce", "dice", "dice_ce", "dice_focal", "tversky", "generalized_dice", "boundary"]
+Loss = Literal[
+    "ce", "dice", "dice_ce", "dice_focal", "tversky", "generalized_dice", "boundary", "ssn"
+]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["one_cycle", "cosine", "poly", "constant"]
 
@@ -84,13 +87,34 @@ class AugmentationSettings(_Settings):
     blur: float = Field(default=0.0, ge=0)
 
 
+class PerturbationSettings(_Settings):
+    """How features are disturbed while training; experimental.
+
+    Attributes:
+        kind: ``dropout`` of feature maps, ``dropblock``, ``multiplicative``, ``masksembles``, or
+            ``noise``: a field times `strength` standard deviations of the channel.
+        strength: the rate, the largest relative change, the masks' scale or the amplitude (also
+            written `rate`); each kind's own default where ``None``.
+        sites: ``skips`` or ``encoder``, found in the network, or names of submodules.
+        pattern: of ``noise``.
+    """
+
+    kind: Literal["dropout", "dropblock", "multiplicative", "masksembles", "noise"]
+    strength: float | None = Field(
+        default=None, ge=0, validation_alias=AliasChoices("strength", "rate")
+    )
+    sites: Literal["skips", "encoder"] | tuple[str, ...] = "skips"
+    pattern: Pattern = Pattern()
+
+
 class TrainingSettings(_Settings):
     """The optimisation.
 
     Attributes:
         loss: ``ce`` (binary cross-entropy for two classes), ``dice``, ``dice_ce``,
             ``dice_focal``, ``tversky``, ``generalized_dice``, ``boundary`` (cross-entropy with
-            pixels near a true boundary weighted up, plus Dice).
+            pixels near a true boundary weighted up, plus Dice), ``ssn`` (the likelihood of whole
+            masks under the samples of an ``ssn-unet``).
         learning_rate: peak of the schedule.
         schedule: over the whole budget: `epochs`, or `max_minutes` where it comes first.
         epochs: of `samples_per_epoch` crops each; 60, or as many as `max_minutes` allows.
@@ -103,6 +127,8 @@ class TrainingSettings(_Settings):
         foreground_crops: share of the crops that are centred on a foreground pixel.
         patience: epochs without a better validation Dice before training stops; 0 = never.
         gradient_clip: largest norm of the gradient; 0 = none.
+        perturbation: how features are disturbed while training; not at all by default.
+        gate_rate: learning rate of a noise injector's gates, relative to that of the weights.
         threads: CPU threads; 0 leaves torch's choice.
         deterministic: only reproducible algorithms, and a schedule that counts steps rather
             than time, so that a killed and resumed run ends with the same weights.
@@ -122,6 +148,8 @@ class TrainingSettings(_Settings):
     validate_every: int = Field(default=1, ge=1)
     patience: int = Field(default=0, ge=0)
     gradient_clip: float = Field(default=1.0, ge=0)
+    perturbation: PerturbationSettings | None = None
+    gate_rate: float = Field(default=1.0, ge=0)
     precision: Precision = "auto"
     device: str = "auto"
     threads: int = Field(default=0, ge=0)

@@ -31,6 +31,7 @@ from penumbra.training.experiment import Experiment, TrainingSettings
 from penumbra.training.keeper import Keeper
 from penumbra.training.losses import make_loss
 from penumbra.training.module import SegmentationModule
+from penumbra.training.perturb import make_forward
 from penumbra.training.plan import TrainingPlan, make_plan
 from penumbra.training.progress import TrainingBar
 from penumbra.training.resume import resumed
@@ -213,7 +214,7 @@ class _Training:
         batch = torch.zeros(2, plan.channels, plan.size, plan.size)
         try:
             with torch.no_grad():
-                copy.deepcopy(self.network).train()(batch)
+                make_forward(copy.deepcopy(self.network).train(), self.settings)(batch, step=0)
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else repr(error)
             raise ModelError(

@@ -8,6 +8,7 @@ any foreground costs smooth / (smooth + Σ p), which is near its least at p = 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,6 +22,9 @@ from penumbra.training.experiment import Loss
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, K, H, W) float32 and masks (N, H, W) int64 to a scalar."""
+
+SSN_SAMPLES = 16
+"""Monte Carlo samples of the loss ``ssn``."""
 
 _BOUNDARY_WEIGHT = 4.0
 _BOUNDARY_WIDTH = 7
@@ -77,6 +81,27 @@ def boundary_cross_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     return _mean(_pixel_loss(logits, mask), weight.float())
 
 
+def sampled_likelihood(logits: Tensor, mask: Tensor) -> Tensor:
+    """Compute −(1/P) · [logsumexp_m Σ_p log p(y_p | η_m) − log M], the mean over images.
+
+    The negative log-likelihood of whole masks under M samples of the logits (Monteiro et al.
+    2020, arXiv 2006.06015), divided by the number P of valid pixels, which leaves its gradient's
+    direction and puts it on the scale of a cross-entropy.
+
+    Args:
+        logits: (N, M, K, H, W), or (N, K, H, W) for M = 1.
+        mask: (N, H, W) int64; ignored pixels count nowhere.
+    """
+    logits = logits.unsqueeze(1) if logits.ndim == 4 else logits
+    n, m = logits.shape[:2]
+    repeated = mask.repeat_interleave(m, dim=0)
+    valid = (mask != IGNORE).unsqueeze(1).float()
+    loss = _pixel_loss(logits.flatten(0, 1), repeated).view(n, m, *mask.shape[1:])
+    log_likelihood = -(loss * valid).flatten(2).sum(2)
+    joint = torch.logsumexp(log_likelihood, dim=1) - math.log(m)
+    return -(joint / valid.flatten(1).sum(1).clamp_min(1.0)).mean()
+
+
 def _region(loss: torch.nn.Module) -> LossFunction:
     def compute(logits: Tensor, mask: Tensor) -> Tensor:
         hot, valid = _one_hot(mask, logits.shape[1])
@@ -97,7 +122,8 @@ def make_loss(name: Loss, *, has_background: bool = True, n_logits: int = 1) -> 
         n_logits: K of the network.
 
     Returns:
-        A function of logits (N, K, H, W) and masks (N, H, W) int64 that gives a scalar.
+        A function of logits (N, K, H, W) and masks (N, H, W) int64 that gives a scalar; for
+        ``ssn`` of samples of logits (N, M, K, H, W).
 
     Examples:
         >>> loss = make_loss("dice_ce")
@@ -107,7 +133,9 @@ def make_loss(name: Loss, *, has_background: bool = True, n_logits: int = 1) -> 
     """
     include = not (has_background and n_logits > 1)
     dice = _region(DiceLoss(include_background=include, batch=True))
-    single: dict[str, LossFunction] = {"ce": cross_entropy, "dice": dice}
+    single: dict[str, LossFunction] = {
+        "ce": cross_entropy, "dice": dice, "ssn": sampled_likelihood
+    }  # fmt: skip
     if name in single:
         return single[name]
     if name == "tversky":

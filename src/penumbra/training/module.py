@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -10,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from penumbra.inference.backend import in_channels_last
+from penumbra.models.ssn_unet import LowRankNormal
 from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.training.augmentation import Augmentation
 from penumbra.training.experiment import Optimizer, Schedule, TrainingSettings
-from penumbra.training.losses import LossFunction
+from penumbra.training.losses import SSN_SAMPLES, LossFunction
+from penumbra.training.perturb import batch_keys, make_forward
 
 _WARM_UP = 0.1
 _FIRST_RATE = 0.05
@@ -43,13 +46,27 @@ def learning_rate_factor(schedule: Schedule, progress: float) -> float:
 
 
 def make_optimizer(
-    name: Optimizer, parameters: list[nn.Parameter], settings: TrainingSettings
+    name: Optimizer,
+    parameters: Sequence[nn.Parameter],
+    settings: TrainingSettings,
+    *,
+    gates: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """Build an optimiser; biases and norms (one-dimensional parameters) are not decayed."""
+    """Build an optimiser; biases and norms (one-dimensional parameters) are not decayed.
+
+    Args:
+        name: which.
+        parameters: of the network.
+        settings: learning rate, decay, and the gates' rate.
+        gates: of noise injectors, not among `parameters`. They are a group of their own, without
+            decay: it would pull their logits to 0, the gates to one half, and pass for learning.
+    """
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if gates:
+        groups.append({"params": list(gates), "weight_decay": 0.0, "rate": settings.gate_rate})
     if name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.99, nesterov=True)
     if name == "adam":
@@ -80,6 +97,7 @@ class SegmentationModule(pl.LightningModule):
         self.loss = loss
         self.augmentation = augmentation
         self.settings = settings
+        self.forward_pass = make_forward(self.network, settings)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of one augmented batch; all its draws come from (seed, step)."""
@@ -93,10 +111,16 @@ class SegmentationModule(pl.LightningModule):
         devices = [self.device.index or 0] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(key)
-            logits = self.network(images.contiguous(memory_format=torch.channels_last))
+            images = images.contiguous(memory_format=torch.channels_last)
+            output = self.forward_pass(images, step=self.global_step)
         # The sums of a region loss need more digits than half precision has.
         with torch.autocast(device_type=self.device.type, enabled=False):
-            return self.loss(logits.float(), masks.long())
+            if isinstance(output, LowRankNormal):
+                keys = batch_keys(len(images), self.settings.seed, self.global_step)
+                logits = output.float().sample(keys.to(images.device), first=0, count=SSN_SAMPLES)
+            else:
+                logits = output.float()
+            return self.loss(logits, masks.long())
 
     def on_train_epoch_start(self) -> None:
         """Tell a noise injector which epoch it is, since its decay is a schedule over epochs."""
@@ -106,8 +130,13 @@ class SegmentationModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Give the optimiser; the rate is set before each step by the budget's callback."""
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        return make_optimizer(self.settings.optimizer, parameters, self.settings)
+        injectors = [m for m in self.network.modules() if isinstance(m, NeuralNoiseInjector)]
+        gates = [p for injector in injectors for p in injector.parameters() if p.requires_grad]
+        known = {id(gate) for gate in gates}
+        parameters = [
+            p for p in self.network.parameters() if p.requires_grad and id(p) not in known
+        ]
+        return make_optimizer(self.settings.optimizer, parameters, self.settings, gates=gates)
 
 
 def _step_seed(seed: int, step: int) -> int:
