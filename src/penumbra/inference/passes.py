@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -191,26 +192,43 @@ def _from_head(
     group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
 ) -> list[TileResult]:
     """Draw samples behind one pass: noise in logit space, or a stochastic head."""
+    if sampler.head == "ssn":
+        return _from_stochastic_head(group, member, sampler, threshold=threshold, keep=keep)
     tiles, count = group.tiles, sampler.passes or 1
-    encoded = member.encode(tiles)
-    logits, taps = member.logits(encoded, tiles, None)
+    logits, taps = member.logits(member.encode(tiles), tiles, None)
     off = logits_to_probabilities(member.head.logits(logits, taps)).cpu()
     sums = _Sums(
         masks_of(off, threshold), group.shares, threshold=threshold, keep=keep, antithetic=True
     )
-    for begin in range(0, count, _CHUNK):
-        n = min(_CHUNK, count - begin)
-        if sampler.head == "logit-noise":
-            drawn = member.head.samples(
-                logits, taps, keys=tiles.keys, first=begin, count=n, origins=tiles.origins
-            ).cpu()
-        else:
-            module = member.engine.module
-            sampled = module.sample_logits(encoded.x, tiles.keys, begin, n).float()  # type: ignore[operator]
-            drawn = torch.stack([logits_to_probabilities(s) for s in sampled.unbind(1)], 1).cpu()
-        for index in range(n):
-            sums.add(drawn[:, index])
-    if sampler.head == "logit-noise":
-        # The mean over samples tends to this; it is known without drawing any.
-        sums.mean = member.head.marginal(logits, taps).cpu()
+    for first in range(0, count, _CHUNK):
+        drawn = member.head.samples(
+            logits,
+            taps,
+            keys=tiles.keys,
+            first=first,
+            count=min(_CHUNK, count - first),
+            origins=tiles.origins,
+        )
+        for one in drawn.cpu().unbind(1):
+            sums.add(one)
+    # The mean over samples tends to this; it is known without drawing any.
+    sums.mean = member.head.marginal(logits, taps).cpu()
+    return list(sums.results(off, group.count))
+
+
+def _from_stochastic_head(
+    group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
+) -> list[TileResult]:
+    """Draw samples of the distribution that the network itself gives."""
+    tiles, count = group.tiles, sampler.passes or 1
+    network: Any = member.engine.module
+    distribution = network.distribution(member.engine.place(tiles.x)).float()
+    off = logits_to_probabilities(distribution.mean).cpu()
+    sums = _Sums(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
+    for first in range(0, count, _CHUNK):
+        drawn = distribution.sample(
+            tiles.keys, first=first, count=min(_CHUNK, count - first), origins=tiles.origins
+        )
+        for one in drawn.unbind(1):
+            sums.add(logits_to_probabilities(one).cpu())
     return list(sums.results(off, group.count))
