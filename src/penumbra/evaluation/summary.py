@@ -103,7 +103,7 @@ def with_intervals(
     """Compute a statistic of sums with its 95 % interval over groups.
 
     The value is from the fine histograms. Resamples use condensed ones, and their interval is
-    moved by the difference that this makes to the value, some millionths.
+    moved by the difference that this makes to the value, far less than it is wide.
 
     Args:
         compute: from sums of G groups and weights (R, G) to values (R, …).
