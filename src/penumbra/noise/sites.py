@@ -237,6 +237,8 @@ class Sites:
         try:
             self.module(x)
         except _EncodedError:
+            for place in self._places:
+                _checked(features_of(found[0]), place.item or 0, place)
             return found[0]
         finally:
             handle.remove()
