@@ -30,7 +30,7 @@ from penumbra.noise.patterns import Pattern
 NODES = 20
 """Nodes of the Gauss–Hermite rule."""
 
-POINTS = 32
+POINTS = 64
 """Points of the rule for three classes and more, in antithetic pairs."""
 
 _CHUNK = 1 << 20  # numbers of one piece of fields: what a core's cache holds beside the amplitudes
@@ -163,7 +163,7 @@ def marginal_probabilities(mean: Tensor, amplitudes: Tensor) -> Tensor:
 
     K = 1: sigmoid averaged by the 20-node Gauss–Hermite rule over a normal of variance
     Σ_r amplitude_r², exact up to the rule (under 10⁻³ for deviations up to 4). K = 2: the same
-    for the difference of the two logits. K ≥ 3 has no such rule: softmax is averaged over 32
+    for the difference of the two logits. K ≥ 3 has no such rule: softmax is averaged over 64
     fixed points, antithetic Sobol points whose second moment is made the identity.
 
     Args:
