@@ -69,13 +69,7 @@ class NoiseAwareUNet(UNet):
     @property
     def arguments(self) -> dict[str, Any]:
         """The constructor's arguments as plain values; the injector as its settings."""
-        injector = self.noise_injector
-        settings = {
-            "noise_scale": injector.noise_scale,
-            "noise_decay": injector.noise_decay,
-            "noise_patterns": list(injector.noise_patterns),
-        }
-        return super().arguments | {"noise_injector": settings}
+        return super().arguments | {"noise_injector": self.noise_injector.settings}
 
     def forward(
         self,
@@ -92,7 +86,8 @@ class NoiseAwareUNet(UNet):
             noise_mode: see `NoiseMode`; ``"training"`` while training and ``"disabled"`` in
                 evaluation where not given.
             seed: what the draws are made from, besides the image's content.
-            sample: which pass, for the ensemble modes.
+            sample: which pass, for all modes but ``"single"``; a training that shows the same
+                image again with another `sample` draws other noise.
         """
         mode: NoiseMode = noise_mode or ("training" if self.training else "disabled")
         height, width = x.shape[-2:]
@@ -100,7 +95,7 @@ class NoiseAwareUNet(UNet):
         if mode != "disabled":
             keys = join_keys(image_keys(x), seed)
             features = [
-                self.noise_injector(h, site, keys=keys, mode=mode, sample=sample)
-                for site, h in zip(self.site_names, features, strict=True)
+                self.noise_injector(h, site, keys=keys, mode=mode, sample=sample, stride=2.0**level)
+                for level, (site, h) in enumerate(zip(self.site_names, features, strict=True))
             ]
         return self.decode(features)[..., :height, :width]
