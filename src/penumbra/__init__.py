@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from penumbra.inference.predictor import Predictor
     from penumbra.models.noise_unet import NoiseAwareUNet
     from penumbra.models.unet.unet import UNet
+    from penumbra.noise.attach import noise_aware
     from penumbra.noise.injector import NeuralNoiseInjector
     from penumbra.training.experiment import Experiment
     from penumbra.training.loop import train
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "evaluate_run",
     "make_phantom",
+    "noise_aware",
     "open_source",
     "read_image",
     "split_source",
@@ -62,6 +64,7 @@ _HOMES = {
     "UNet": "models.unet.unet",
     "evaluate_run": "evaluation.of_run",
     "make_phantom": "data.phantom",
+    "noise_aware": "noise.attach",
     "open_source": "data.layouts",
     "read_image": "imaging.files",
     "split_source": "data.split",
