@@ -12,13 +12,6 @@ from penumbra.evaluation.report.data import AreaRow, Interval
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.samplers import Cost, Sampler
 
-_WORDS = {
-    "soft_dice": "soft Dice",
-    "sample_disagreement": "disagreement of the samples",
-    "boundary_entropy": "entropy per length of boundary",
-    "patch_maximum": "the most doubtful patch",
-    "mean_mutual_information": "mean mutual information",
-}
 _KINDS = {
     "dropblock": "DropBlock",
     "multiplicative": "multiplicative noise",
@@ -29,16 +22,6 @@ _KINDS = {
     "logit-noise": "noise in logit space",
     "ssn": "a stochastic head",
 }
-
-
-def score_in_words(name: str) -> str:
-    """Word the name of an image-level score.
-
-    Examples:
-        >>> score_in_words("soft_dice"), score_in_words("mean_entropy")
-        ('soft Dice', 'mean entropy')
-    """
-    return _WORDS.get(name, name.replace("_", " "))
 
 
 def sampler_sentence(sampler: Sampler, cost: Cost, *, passes: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from penumbra.evaluation.report import ReportData, ReportPicture
 from penumbra.evaluation.report.choose import images_to_show
 from penumbra.evaluation.report.outlines import MOST
+from penumbra.evaluation.report.words import score_in_words
 from penumbra.evaluation.report_of_doubt import (
     area_coverage,
     area_rows,
@@ -16,7 +17,6 @@ from penumbra.evaluation.report_of_doubt import (
     pixel_aurc,
     reliability_rows,
     sampler_sentence,
-    score_in_words,
 )
 from penumbra.inference.predictor import Predictor
 from penumbra.training.run import Run, versions

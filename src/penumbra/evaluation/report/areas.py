@@ -29,12 +29,9 @@ def sentence(rows: Sequence[AreaRow], level: float | None, coverage: Interval | 
         return "The true areas are not known."
     held = sum(map(holds, known))
     says = f"The interval holds the true area in {held} of {len(known)} images"
-    share = percent(held / len(known))
-    says += (
-        f" ({share}, 95\u202f% interval {around})"
-        if (around := percents(coverage))
-        else f" ({share})"
-    )
+    around = percents(coverage)
+    interval = f", 95\u202f% interval {around}" if around else ""
+    says += f" ({percent(held / len(known))}{interval})"
     says += f", where it aims at {percent(level)}." if level is not None else "."
     widths = [(row.high - row.low) / row.estimate for row in known if row.estimate > 0]
     if widths:

@@ -9,7 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.words import count, is_number, number, percent, spread
+from penumbra.evaluation.report.words import (
+    count,
+    is_number,
+    number,
+    percent,
+    score_in_words,
+    spread,
+)
 from penumbra.inference.calibration import Calibration, FeatureNoise, LogitNoise, Temperature
 
 NO_EFFECT = 0.005
@@ -101,7 +108,7 @@ def _fitted(calibration: Calibration) -> list[tuple[str, str]]:
         rows.append(("Area intervals", f"{percent(area.level)}, resting on {rested}"))
     if calibration.flag is not None:
         flag = calibration.flag
-        score = flag.score.replace("_", " ")
+        score = score_in_words(flag.score)
         share = percent(flag.share)
         rows.append(
             ("Flag", f"{score} above {number(flag.threshold)}, as {share} of the validation images")

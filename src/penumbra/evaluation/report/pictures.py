@@ -147,8 +147,10 @@ def _sure(
         apart = prediction.uncertainty["mutual_information"]
         panels.append(_glow("disagreement", "Disagreement", image, apart, ends.disagreement))
     if prediction.samples is not None and len(prediction.samples) > 1:
-        # A third as bright as the map of doubt: lines are to be read on it.
-        glow = heatmap(image, resized(doubt, size), maximum=3 * ends.doubt)
+        # A third as bright as the map of doubt, and less where doubt is weak: lines are to be
+        # read on it.
+        share = np.asarray(resized(doubt, size) / ends.doubt, dtype=np.float32)
+        glow = heatmap(image, np.square(np.clip(share, 0, 1)), maximum=3.0)
         drawn = draw_outlines(glow, prediction.samples, threshold=picture.threshold)
         shown = min(len(prediction.samples), MOST)
         panels.append(panel("samples", count(shown, "sample"), drawn))

@@ -46,7 +46,7 @@ METRICS: dict[str, Metric] = {
     "aurc": Metric("AURC", "lower", "area under error rate against coverage, by entropy", 4),
     "e_aurc": Metric("E-AURC", "lower", "AURC beyond that of the best order there is", 4),
     "ause": Metric("AUSE", "lower", "area between doubt's order and the best one, in Brier", 4),
-    "image_aurc": Metric("AURC, images", "lower", "mean 1 − Dice of the images kept, by doubt"),
+    "image_aurc": Metric("AURC, images", "lower", "mean 1 − Dice of the images kept, by soft Dice"),
     "image_doubt": Metric("Doubt", "", "doubt about the whole image; higher is more"),
     "dice_pooled": Metric("Dice pooled", "higher", "Dice of all pixels counted together"),
     "iou_pooled": Metric("IoU pooled", "higher", "IoU of all pixels counted together"),
@@ -125,14 +125,14 @@ def spread(interval: Mapping[str, Any] | None, *, digits: int = 3) -> str:
 
 
 def percents(interval: Mapping[str, Any] | None) -> str:
-    r"""Word an interval of shares as percentages; empty where it is undefined.
+    r"""Word an interval of shares as percentages; empty where undefined or without width.
 
     Examples:
         >>> percents({"low": 0.81, "high": 0.96})
         '81–96\u202f%'
     """
     low, high = (interval or {}).get("low"), (interval or {}).get("high")
-    if not (is_number(low) and is_number(high)):
+    if not (is_number(low) and is_number(high)) or low == high:
         return ""
     return f"{number(round(100 * low))}–{percent(high)}"
 
@@ -146,3 +146,22 @@ def count(amount: int, noun: str) -> str:
     """
     ending = "" if amount == 1 else "es" if noun.endswith("s") else "s"
     return f"{number(int(amount))} {noun}{ending}"
+
+
+_SCORES = {
+    "soft_dice": "soft Dice",
+    "sample_disagreement": "disagreement of the samples",
+    "boundary_entropy": "entropy per length of boundary",
+    "patch_maximum": "the most doubtful patch",
+    "mean_mutual_information": "mean mutual information",
+}
+
+
+def score_in_words(name: str) -> str:
+    """Word the name of an image-level score.
+
+    Examples:
+        >>> score_in_words("soft_dice"), score_in_words("mean_entropy")
+        ('soft Dice', 'mean entropy')
+    """
+    return _SCORES.get(name, name.replace("_", " "))
