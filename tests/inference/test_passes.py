@@ -240,3 +240,19 @@ class PerPixel(nn.Module):
 
     def forward(self, x):
         return self.last(torch.tanh(self.site(x)))
+
+
+@pytest.mark.parametrize("pattern", ["lattice", "perlin"])
+def test_the_short_way_through_the_nodes_gives_what_the_long_way_gives(network, pattern):
+    sites = {
+        name: NoiseSite(gate=0.6, std=(0.7,) * channels, pattern=Pattern(name=pattern, length=16))
+        for name, channels in zip(network.site_names, network.channels, strict=True)
+    }
+    predictor = make(network, "noise:4", calibration=Calibration(noise=FeatureNoise(sites=sites)))
+    images = [picture(50, 90)]
+    (short,) = predictor(images, keep_samples=4)
+    assert predictor.members[0].short is not None
+    predictor.members[0].short = None
+    (long,) = predictor(images, keep_samples=4)
+    np.testing.assert_allclose(short.samples.planes, long.samples.planes, atol=2e-5)
+    assert short.uncertainty["mutual_information"].mean() > 1e-4

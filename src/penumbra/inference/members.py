@@ -14,6 +14,7 @@ from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.heads import Head
 from penumbra.inference.samplers import Sampler
+from penumbra.inference.skip_noise import Bases, SkipNoise
 from penumbra.models.probabilities import logits_to_probabilities
 from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.noise.perturbations import (
@@ -73,6 +74,12 @@ class Member:
             raise _missing("a stochastic head", "a run of --model ssn-unet")
         self.perturbation, names = _perturbation(sampler, calibration, network)
         self.sites = Sites(engine.module, names, taps=self.head.taps)
+        self.short: SkipNoise | None = None
+        self._bases: tuple[Encoded, Bases] | None = None
+        if isinstance(self.perturbation, InjectedNoise):
+            self.short = SkipNoise.of(
+                engine.module, self.perturbation.injector, taps=self.head.taps
+            )
 
     @property
     def antithetic(self) -> bool:
@@ -95,11 +102,28 @@ class Member:
         self, encoded: Encoded, tiles: Tiles, sample: int | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run one pass: logits and taps, float32; `sample` ``None`` leaves features alone."""
+        if sample is not None and self.short is not None:
+            logits, taps = self.short.run(
+                encoded,
+                self._shared(encoded),
+                keys=tiles.keys,
+                sample=sample,
+                origins=tiles.origins,
+            )
+            return logits.float(), tuple(tap.float() for tap in taps)
         at_site = None
         if sample is not None and self.perturbation is not None:
             at_site = _AtSite(self.perturbation, tiles, sample)
         logits, taps = self.sites.run(encoded, at_site)
         return logits.float(), tuple(tap.float() for tap in taps)
+
+    def _shared(self, encoded: Encoded) -> Bases:
+        """Compute what noisy passes over the same features share, once."""
+        if self.short is None:
+            return ()
+        if self._bases is None or self._bases[0] is not encoded:
+            self._bases = (encoded, self.short.bases(encoded))
+        return self._bases[1]
 
     @torch.inference_mode()
     def probabilities(self, encoded: Encoded, tiles: Tiles, sample: int | None) -> Tensor:

@@ -165,6 +165,37 @@ def _laid_out(
     return _white(keys, channels, size, stride, corners)
 
 
+def factors(
+    pattern: Pattern,
+    keys: Tensor,
+    amplitude: Tensor,
+    size: tuple[int, int],
+    *,
+    stride: float = 1.0,
+    origins: Tensor | None = None,
+) -> Separable:
+    """Draw amplitude · n of `draw` as its two factors, for a lattice or Perlin noise.
+
+    Args:
+        pattern: which noise.
+        keys: (N,) int64, one per image.
+        amplitude: (C,), a standard deviation per channel.
+        size: (H, W) in features.
+        stride: image pixels from one feature to the next.
+        origins: (N, 2), see `draw`.
+
+    Raises:
+        SettingsError: see `draw`; or the pattern is white or simplex noise, which has none.
+    """
+    if pattern.name in ("gaussian", "simplex"):
+        raise SettingsError(
+            expected("the pattern", "'lattice' or 'perlin'", repr(pattern.name), "`draw`")
+        )
+    corners = _corners(keys, stride, origins)
+    field = separable(pattern, keys, amplitude.shape[0], size, stride, corners)
+    return Separable(field.left, field.middle * amplitude)
+
+
 def _white(
     keys: Tensor, channels: int, size: tuple[int, int], stride: float, corners: Tensor
 ) -> Tensor:

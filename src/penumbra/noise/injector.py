@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from penumbra.errors import SettingsError, expected
 from penumbra.noise.draws import join_keys
 from penumbra.noise.edges import edge_factor
-from penumbra.noise.fields import add_field
+from penumbra.noise.fields import add_field, factors
 from penumbra.noise.grid import name_number
 from penumbra.noise.patterns import Pattern
+from penumbra.noise.separable import Separable
 from penumbra.noise.statistics import SiteStatistics, name_of
 
 NoiseMode = Literal[
@@ -294,6 +295,52 @@ class NeuralNoiseInjector(SiteStatistics):
         blank = torch.zeros_like(h, requires_grad=False)
         noise = add_field(blank, pattern, drawn, amplitude, stride=stride, origins=origins)
         return torch.addcmul(h, noise, gate.to(h.dtype))
+
+    def has_factors(self, site: str) -> bool:
+        """Say whether `factors` can be asked for at a site.
+
+        Not where the amplitude depends on the features, nor for white and simplex noise.
+        """
+        laid_out = self.pattern_of(site).name in ("gaussian", "simplex")
+        return self.edge_weight == 0 and name_of(site) not in self.gate_weights and not laid_out
+
+    def factors(
+        self,
+        site: str,
+        size: tuple[int, int],
+        *,
+        keys: Tensor,
+        sample: int,
+        stride: float = 1.0,
+        origins: Tensor | None = None,
+    ) -> Separable:
+        """Give the noise of a pass of the ensemble modes as two factors, amplitude included.
+
+        Args:
+            site: where.
+            size: (H, W) in features.
+            keys: (N,) int64 per image.
+            sample: which pass.
+            stride: image pixels from one feature to the next.
+            origins: (N, 2), see `forward`.
+
+        Returns:
+            What `forward` adds to features.
+
+        Raises:
+            SettingsError: there are no factors at this site, see `has_factors`.
+        """
+        if not self.has_factors(site):
+            raise SettingsError(
+                expected(f"the noise at {site}", "a product", "one that is laid out", "forward")
+            )
+        drawn, sign = self._drawn(keys, site, "monte_carlo", sample)
+        scale = sign * self.noise_scale * self.get_buffer("decay")
+        amplitude = scale * self.gate(site) * self.std(site)
+        return factors(
+            self.pattern_of(site), drawn, amplitude.to(keys.device), size, stride=stride,
+            origins=origins,
+        )  # fmt: skip
 
     def _drawn(self, keys: Tensor, site: str, mode: NoiseMode, sample: int) -> tuple[Tensor, float]:
         """Give the keys of this draw and its sign."""
