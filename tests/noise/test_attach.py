@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from monai.networks.nets import BasicUNet
@@ -188,3 +191,13 @@ def test_no_images_and_weights_that_are_not_numbers():
 
 def test_it_is_a_public_name():
     assert penumbra.noise_aware is noise_aware
+
+
+def test_the_guides_code_runs():
+    guide = Path(__file__).parents[2] / "docs" / "how-to" / "noise-any-network.md"
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["probabilities"].shape == (4, 1, 64, 64)
+    assert len({tuple(logits.flatten()[:3].tolist()) for logits in names["passes"]}) == 8
