@@ -40,6 +40,8 @@ __all__ = [
 MOST_KEPT = 64
 """Passes of an image kept for the joint NLL and for readers, where nothing else is asked."""
 
+_MOST_BYTES = 2**30
+
 
 @dataclass(frozen=True)
 class RunEvaluation:
@@ -67,7 +69,11 @@ def _keeping(predictor: Predictor, keep_samples: int | None, seed: int) -> tuple
     kept = min(most, passes) if passes > 1 else 0
 
     def predict(images: Sequence[NDArray[np.generic]]) -> list[Prediction]:
-        return predictor(images, seed=seed, keep_samples=kept)
+        keep = kept
+        if keep_samples is None:
+            plane = max(image.shape[0] * image.shape[1] for image in images)
+            keep = min(kept, _MOST_BYTES // (4 * len(predictor.class_names) * plane))
+        return predictor(images, seed=seed, keep_samples=keep)
 
     return predict, kept
 
@@ -93,7 +99,8 @@ def score_run(
         empty: what a score of nothing over nothing is.
         seed: of the passes and of the bootstrap.
         keep_samples: how many passes of an image are kept while it is scored, for the joint NLL
-            and for readers; by default all, up to `MOST_KEPT`. With 0 there is no joint NLL.
+            and for readers; by default all, up to `MOST_KEPT` and 1 GiB. With 0 there
+            is no joint NLL.
         progress: wraps the samples to show a progress bar.
 
     Raises:
