@@ -72,19 +72,11 @@ def simplex_from(
     Returns:
         (N, H, W, C) float32.
     """
-    table = torch.stack([towards_y, towards_x], dim=3)
-    channels, width = table.shape[-1], table.shape[2]
-    images = []
-    for image in range(len(table)):
-        index, weight = _corners(y[image], x[image], first[image], width)
-        laid = F.embedding_bag(
-            index,
-            table[image].reshape(-1, channels),
-            per_sample_weights=weight * amplitude,
-            mode="sum",
-        )
-        images.append(laid.view(1, y.shape[1], x.shape[1], channels))
-    return images[0] if len(images) == 1 else torch.cat(images)
+    # Rows of the table: image, node, component; so that one call serves the whole batch.
+    table = torch.stack([towards_y, towards_x], dim=3).flatten(0, 3)
+    index, weight = _corners(y, x, first, (towards_y.shape[1], towards_y.shape[2]))
+    laid = F.embedding_bag(index, table, per_sample_weights=weight * amplitude, mode="sum")
+    return laid.view(len(y), y.shape[1], x.shape[1], -1)
 
 
 def span(y: Tensor, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -105,30 +97,30 @@ def span(y: Tensor, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
     return first, (math.ceil(height + both) + 3, math.ceil(width + both) + 3)
 
 
-def _corners(y: Tensor, x: Tensor, first: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Give for every pixel six rows of the gradients' table and their weights, (H·W, 6) each."""
-    y, x = y[:, None], x[None]
+def _corners(y: Tensor, x: Tensor, first: Tensor, count: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Give for every pixel six rows of the gradients' table and their weights, (N·H·W, 6) each."""
+    y, x = y[:, :, None], x[:, None, :]
     skewed = (y + x) * SKEW
     row, column = (y + skewed).floor(), (x + skewed).floor()
     back = (row + column) * UNSKEW
     # Which triangle is decided in float64; within it single precision is enough.
     down, right = (y - row + back).float(), (x - column + back).float()
-    node = ((row - first[0]) * width + (column - first[1])).to(torch.int32)
+    rows, width = count
+    image = torch.arange(len(y), device=y.device) * rows
+    top, left = (first[:, 0] - image)[:, None, None], first[:, 1, None, None]
+    node = ((row - top) * width + (column - left)).to(torch.int32)
     lower = down >= right
     below = lower.float()
-    near: tuple[Tensor | int, ...] = (0, torch.where(lower, width, 1), width + 1)
-    steps: tuple[tuple[Tensor | float, Tensor | float], ...] = (
-        (0.0, 0.0),
-        (below, 1 - below),
-        (1.0, 1.0),
-    )
+    near: list[Tensor | int] = [0, torch.where(lower, width, 1), width + 1]
+    steps_y: list[Tensor | float] = [0.0, below, 1.0]
+    steps_x: list[Tensor | float] = [0.0, 1 - below, 1.0]
     index = torch.empty(*node.shape, 6, dtype=torch.int32, device=node.device)
     weight = torch.empty(*node.shape, 6, device=node.device)
-    for corner, (further, (step_y, step_x)) in enumerate(zip(near, steps, strict=True)):
+    for corner in range(3):
         closer = UNSKEW * corner
-        at_y, at_x = down - step_y + closer, right - step_x + closer
+        at_y, at_x = down - steps_y[corner] + closer, right - steps_x[corner] + closer
         fall = (0.5 - at_y * at_y - at_x * at_x).clamp_(min=0).square_().square_()
-        index[..., 2 * corner] = 2 * (node + further)
+        index[..., 2 * corner] = 2 * (node + near[corner])
         index[..., 2 * corner + 1] = index[..., 2 * corner] + 1
         weight[..., 2 * corner] = fall * at_y
         weight[..., 2 * corner + 1] = fall * at_x
