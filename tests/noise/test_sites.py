@@ -83,14 +83,17 @@ class ModelOutput(OrderedDict):
 class Stage(nn.Module):
     """Patches, then tokens (N, L, C) that are mixed, then maps again."""
 
-    def __init__(self, channels, out, stride):
+    def __init__(self, channels, out, stride, reduction):
         super().__init__()
         self.patch = nn.Conv2d(channels, out, stride, stride)
         self.mix = nn.Linear(out, out)
+        self.reduce = nn.Conv2d(out, out, reduction, reduction)
 
     def forward(self, x):
         maps = self.patch(x)
-        tokens = self.mix(maps.flatten(2).transpose(1, 2))
+        # Attention looks at a copy that is as coarse as the last stage.
+        looked_at = self.reduce(maps).mean((2, 3), keepdim=True)
+        tokens = self.mix((maps + looked_at).flatten(2).transpose(1, 2))
         return tokens.transpose(1, 2).reshape(maps.shape)
 
 
@@ -100,7 +103,7 @@ class SegFormerLike(nn.Module):
     def __init__(self):
         super().__init__()
         self.segformer = nn.Module()
-        stages = nn.ModuleList([Stage(1, 4, 4), Stage(4, 6, 2), Stage(6, 8, 2)])
+        stages = nn.ModuleList([Stage(1, 4, 4, 4), Stage(4, 6, 2, 2), Stage(6, 8, 2, 1)])
         self.segformer = SegFormerEncoder(stages)
         self.decode_head = SegFormerHead()
 

@@ -54,7 +54,7 @@ def find_sites(
     seen = probe(module, example)
     encoder = _encoder(seen)
     found = _skips(seen, encoder) if kind == "skips" else ()
-    found = found or _stages(encoder)
+    found = found or _stages(seen, encoder)
     if len({feature.area for feature in found}) < 2:
         raise SettingsError(
             expected("the network", "one whose encoder has several resolutions",
@@ -85,8 +85,9 @@ def find_taps(module: nn.Module, example: Tensor | None = None) -> tuple[str, ..
     listed = _listed(seen)
     end = listed[0].order if listed else end
     after = [f for f in seen.outputs if end < f.order < seen.classifier]
-    coarsest = encoder[-1].area if encoder else 0
-    last = {f.area: f for f in after if f.area > coarsest} or {f.area: f for f in _stages(encoder)}
+    coarsest = min((feature.area for feature in encoder), default=0)
+    last = {feature.area: feature for feature in after if feature.area > coarsest}
+    last = last or {feature.area: feature for feature in _stages(seen, encoder)}
     if not last:
         raise SettingsError(
             expected("the network", "one with features (N, C, H, W)", "none seen", "another one")
@@ -99,7 +100,8 @@ def _encoder(seen: Probe) -> list[Feature]:
     # One pixel is what squeeze-and-excitation and pooled context look at, and no level.
     rows = [f for f in seen.outputs if f.order < seen.classifier and f.area > 1]
     if listed := _listed(seen):
-        rows = [f for f in rows if f.order < listed[0].order]
+        areas = {feature.area for feature in listed}
+        return [f for f in rows if f.order < listed[0].order and f.area in areas]
     if not rows:
         return []
     coarsest = min(feature.area for feature in rows)
@@ -109,13 +111,16 @@ def _encoder(seen: Probe) -> list[Feature]:
     return rows[:end]
 
 
-def _stages(encoder: Sequence[Feature]) -> tuple[Feature, ...]:
+def _stages(seen: Probe, encoder: Sequence[Feature]) -> tuple[Feature, ...]:
     """The last output at each resolution before a coarser one comes, finest first."""
     found: dict[int, tuple[int, Feature]] = {}
+    # Attention may look at coarse copies on the way; where the encoder lists its features, what
+    # its resolutions are is known.
+    known = bool(_listed(seen))
     least = max((feature.area for feature in encoder), default=0)
     for feature in encoder:
         least = min(least, feature.area)
-        if feature.area > least:
+        if feature.area > least and not known:
             continue
         # Inside a block that halves the size, the first layers still have the old one; what the
         # block before gave is the level's feature, and not what they make of it.
