@@ -291,6 +291,26 @@ def test_calibration_says_what_was_fitted_and_what_was_kept_over_what(tmp_path):
     assert "<b>kept</b>" in page
 
 
+def test_calibration_says_what_was_measured_on_the_held_out_data():
+    after = {"stated": [None, 0.9], "found": [None, 0.88], "share": [0.0, 1.0], "ece": 0.02}
+    record = {
+        "n_images": 12, "n_groups": 5, "nll_before": 0.31, "nll_after": 0.28, "joint_before": None,
+        "logit_mi_over_h": 0.07, "mi_over_h": 0.001,
+        "reliability_before": {**after, "stated": [None, 0.98]}, "reliability_after": after,
+    }  # fmt: skip
+    found = calibrated(Calibration(record=record))
+    words = dict(found.fitted)
+    assert words["Held-out data"] == "12 images of 5 groups"
+    assert words["NLL there"] == "0.3100 before, 0.2800 after"
+    assert "Joint tile NLL there" not in words
+    assert [says.split(":")[0][:40] for says in found.effects] == [
+        "The noise has no effect", "The samples of the noise in logit space ",
+    ]  # fmt: skip
+    assert "Before calibration they differed by 0.100." in found.chart.says
+    damaged = Calibration(record={"reliability_before": {"stated": 3}, "reliability_after": []})
+    assert calibrated(damaged).chart is None
+
+
 def test_gate_values_are_never_shown(tmp_path):
     data = replace(BARE, calibration=make_calibration(comparisons=COMPARISONS))
     page = write_report(tmp_path / "report.html", data).read_text(encoding="utf-8")
@@ -299,13 +319,13 @@ def test_gate_values_are_never_shown(tmp_path):
 
 
 def test_noise_without_effect_is_said_plainly():
-    assert effect(0.0049).startswith("The noise has no effect: the passes disagree about 0.49")
-    assert effect(0.006).startswith("The passes disagree about 0.6")
+    assert effect(0.0049).startswith("The noise has no effect: its samples disagree about 0.49")
+    assert effect(0.006).startswith("The samples of the noise disagree about 0.6")
     assert effect(None) == effect(math.nan) == ""
     assert calibrated(None) is None
     bare = calibrated(Calibration(record={"comparisons": "damaged"}))
     assert bare.comparisons == ()
-    assert bare.effect == ""
+    assert bare.effects == ()
 
 
 def test_the_sampler_and_its_cost_are_said_at_the_top(tmp_path):

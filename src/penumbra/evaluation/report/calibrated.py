@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 
 from penumbra.evaluation.report import svg
+from penumbra.evaluation.report.charts import Chart, reliability
 from penumbra.evaluation.report.words import (
     count,
     is_number,
@@ -29,6 +30,7 @@ class Comparison:
 
     what: str
     against: str
+    metric: str
     gain: str
     spread: str
     bar: Markup
@@ -41,13 +43,15 @@ class Calibrated:
 
     Attributes:
         fitted: what was fitted, and how, in pairs of words.
-        effect: what passes with noise add, in a sentence; empty where nothing is known.
+        effects: what samples of each noise add, a sentence each.
         comparisons: what was tried, against what, and by how much it was better.
+        chart: reliability on the held-out data, before and after.
     """
 
     fitted: tuple[tuple[str, str], ...]
-    effect: str
+    effects: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    chart: Chart | None = None
 
 
 def calibrated(calibration: Calibration | None) -> Calibrated | None:
@@ -59,21 +63,76 @@ def calibrated(calibration: Calibration | None) -> Calibrated | None:
     if calibration is None:
         return None
     record = calibration.record
-    rows = record.get("comparisons")
-    found = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-    return Calibrated(
-        tuple(_fitted(calibration)),
+    effects = (
         effect(record.get("mi_over_h")),
-        tuple(_comparison(row) for row in found),
+        effect(record.get("logit_mi_over_h"), noise="noise in logit space"),
+    )
+    return Calibrated(
+        (*_fitted(calibration), *_measured(record)),
+        tuple(says for says in effects if says),
+        tuple(_comparison(row) for row in _rows(record, "comparisons")),
+        _chart(record),
     )
 
 
-def effect(ratio: object) -> str:
+def _rows(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    rows = record.get(name)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+
+
+def _chart(record: Mapping[str, Any]) -> Chart | None:
+    """Draw reliability before and after on the held-out data, where both were recorded."""
+    before, after = (_bins(record.get(f"reliability_{when}")) for when in ("before", "after"))
+    names = ("stated probability", "share found")
+    found = reliability(after, before, names=names) if before else None
+    return None if found is None else replace(found, title="Held-out data before and after")
+
+
+def _bins(table: object) -> list[dict[str, float]]:
+    """Turn ``{"stated": …, "found": …, "share": …}`` over even bins in [0, 1] into rows."""
+    columns = (
+        [table.get(name) for name in ("stated", "found", "share")]
+        if isinstance(table, Mapping)
+        else []
+    )
+    if not columns or not all(isinstance(column, list) for column in columns):
+        return []
+    rows = list(zip(*columns, strict=False))
+    return [
+        {
+            "low": k / len(rows),
+            "high": (k + 1) / len(rows),
+            "confidence": stated,
+            "accuracy": found,
+            "count": share,
+        }
+        for k, (stated, found, share) in enumerate(rows)
+        if is_number(stated) and is_number(found) and is_number(share)
+    ]
+
+
+def _measured(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    images, groups = record.get("n_images"), record.get("n_groups")
+    if is_number(images) and is_number(groups):
+        held_out = f"{count(int(images), 'image')} of {count(int(groups), 'group')}"
+        rows.append(("Held-out data", held_out))
+    for name, words in (("nll", "NLL there"), ("joint", "Joint tile NLL there")):
+        before, after = record.get(f"{name}_before"), record.get(f"{name}_after")
+        if is_number(before) and is_number(after):
+            rows.append(
+                (words, f"{number(before, digits=4)} before, {number(after, digits=4)} after")
+            )
+    return rows
+
+
+def effect(ratio: object, *, noise: str = "noise") -> str:
     """Say what share of the doubt the passes disagree about, and plainly where that is nothing.
 
     Args:
         ratio: mutual information over predictive entropy, in [0, 1]; anything but a number gives
             no sentence.
+        noise: what it is called.
 
     Examples:
         >>> effect(0.001)[:23]
@@ -84,13 +143,13 @@ def effect(ratio: object) -> str:
     share = f"{number(100 * ratio, digits=2 if ratio < NO_EFFECT else 1)}\u202f%"
     if ratio < NO_EFFECT:
         return (
-            f"The noise has no effect: the passes disagree about {share} of the doubt (mutual "
+            f"The {noise} has no effect: its samples disagree about {share} of the doubt (mutual "
             f"information over predictive entropy), less than {number(100 * NO_EFFECT, digits=1)}"
             "\u202f%. One pass without noise says as much."
         )
     return (
-        f"The passes disagree about {share} of the doubt (mutual information over predictive "
-        "entropy); the rest they share."
+        f"The samples of the {noise} disagree about {share} of the doubt (mutual information over "
+        "predictive entropy); the rest they share."
     )
 
 
@@ -155,6 +214,7 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
     return Comparison(
         what=str(row.get("what", "")),
         against=str(row.get("against", "")),
+        metric=str(row.get("metric") or ""),
         gain=words,
         spread=spread(row, digits=digits).replace("–", " to "),
         bar=_bar(row),

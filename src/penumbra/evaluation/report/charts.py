@@ -35,12 +35,18 @@ def mean_gap(rows: Rows) -> float:
     return sum(r["count"] * abs(r["confidence"] - r["accuracy"]) for r in filled) / (total or 1.0)
 
 
-def reliability(rows: Rows, before: Rows = ()) -> Chart | None:
+CONFIDENCE = ("confidence", "accuracy")
+
+
+def reliability(
+    rows: Rows, before: Rows = (), *, names: tuple[str, str] = CONFIDENCE
+) -> Chart | None:
     """Draw accuracy against confidence, with the share of pixels in each bin below.
 
     Args:
         rows: one for each bin of confidence.
         before: the same before calibration, drawn thinner beside it.
+        names: what is compared; any but confidence and accuracy are not said to be too sure.
     """
     filled = _filled(rows)
     total = sum(float(row["count"]) for row in filled)
@@ -50,7 +56,7 @@ def reliability(rows: Rows, before: Rows = ()) -> Chart | None:
     # With two classes the chosen one is never below ½; half the chart would stay empty.
     low = 0.5 if min(row["confidence"] for row in (*filled, *earlier)) >= 0.5 else 0.0
     frame = svg.Frame(x=(low, 1.0), y=(0.0, 1.0))
-    parts = [svg.axes(frame, x_label="confidence", y_label="accuracy")]
+    parts = [svg.axes(frame, x_label=names[0], y_label=names[1])]
     parts += [_share(frame, row, row["count"] / total) for row in filled]
     parts.append(svg.path([frame.at(low, low), frame.at(1, 1)], "ideal"))
     parts.append(svg.path(_places(frame, earlier), "line-third thin"))
@@ -62,7 +68,9 @@ def reliability(rows: Rows, before: Rows = ()) -> Chart | None:
     lean = sum(r["count"] * (r["confidence"] - r["accuracy"]) for r in filled) / total
     sure = "surer than it is right" if lean > 0 else "less sure than it is right"
     says = f"On average confidence and accuracy differ by {number(gap)}; the network is {sure}."
-    if gap < 0.005:
+    if names != CONFIDENCE:
+        says = f"On average {names[0]} and {names[1]} differ by {number(gap)}."
+    elif gap < 0.005:
         says = f"Confidence and accuracy agree to {number(gap)} on average."
     legend = [("key-mask", "measured"), ("key-ideal", "perfect"), ("key-share", "share of pixels")]
     if earlier:
