@@ -204,8 +204,9 @@ def test_a_thousand_passes_take_no_more_memory_than_a_few(network, calibration):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (found,) = make(network, "noise:1000", calibration=calibration)([image])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    # All passes together would be 1,000 × 2 × 64 × 64 × 4 bytes = 31 MiB, the features far more.
-    assert grown < 20
+    # The first level's features of all passes would be 1,000 × 8 × 64 × 64 × 4 bytes = 125 MiB,
+    # and there are three more; what is left is the allocator's slack.
+    assert grown < 80
     assert found.passes == 1000
 
 
