@@ -41,7 +41,7 @@ def quick_start(
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
-    """Make or take images, split, train a U-Net, evaluate it and write the report.
+    """Make or take images, split, train a U-Net, calibrate and evaluate it, write the report.
 
     Each start writes a new folder run-1, run-2, … under --out; nothing is overwritten.
     """
@@ -49,6 +49,7 @@ def quick_start(
 
     from rich.console import Console
 
+    from penumbra.calibration.calibrate import calibrate
     from penumbra.evaluation.of_run import evaluate_run
     from penumbra.training.experiment import Experiment
     from penumbra.training.loop import train
@@ -70,12 +71,15 @@ def quick_start(
         },
         origin="quick-start",
     )
-    say(f"1/3 training a U-Net on {source} for at most {minutes:g} min")
+    say(f"1/4 training a U-Net on {source} for at most {minutes:g} min")
     train(experiment, where / "run", console=Console(stderr=True), progress=track)
-    say("2/3 evaluating it on the test split")
+    manifest = where / "run" / "manifest.csv"
+    say("2/4 calibrating its doubt on the validation split")
+    calibration = calibrate(where / "run", manifest, progress=track)
+    say(f"3/4 evaluating it on the test split, by {calibration.sampler}")
     scored = evaluate_run(
         where / "run",
-        where / "run" / "manifest.csv",
+        manifest,
         where / "evaluation",
         split="test",
         seed=seed,
@@ -83,7 +87,7 @@ def quick_start(
         created=now(),
         progress=track,
     )
-    say("3/3 drawing masks and doubt of some test images")
+    say("4/4 drawing masks and doubt of some test images")
     pictures = _draw(where, scored, seed)
     overall = scored.evaluation.overall
     dice, ece = overall["dice"]["mean"], overall["ece"]["mean"]
@@ -91,6 +95,8 @@ def quick_start(
     document: dict[str, Any] = {
         "source": str(source),
         "run": str(where / "run"),
+        "calibration": str(where / "run" / "calibration.json"),
+        "sampler": calibration.sampler,
         "report": str(where / "evaluation" / "report.html"),
         "metrics": str(where / "evaluation" / "metrics.json"),
         "pictures": str(pictures),
