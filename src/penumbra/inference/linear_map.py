@@ -61,11 +61,16 @@ class MapTensors:
         Returns:
             (N, R, H, W) float32.
         """
-        total = self.bias.to(levels[0].features.device)[None, :, None, None]
+        by_grid: dict[tuple[int, int, int], Tensor] = {}
         for weight, level in zip(self.weight, levels, strict=True):
             features = level.features.float()
             mapped = F.conv2d(features, weight.to(features.device)[:, :, None, None])
-            total = total + enlarge(mapped, level.stride, size)
+            # Levels on one grid are enlarged together.
+            grid = (level.stride, mapped.shape[-2], mapped.shape[-1])
+            by_grid[grid] = by_grid[grid] + mapped if grid in by_grid else mapped
+        total = self.bias.to(levels[0].features.device)[None, :, None, None]
+        for grid, mapped in by_grid.items():
+            total = total + enlarge(mapped, grid[0], size)
         return total
 
 
