@@ -9,6 +9,7 @@ import typer
 
 from penumbra.cli import (
     benchmark,
+    calibrate,
     dataset,
     evaluate,
     models,
@@ -52,6 +53,7 @@ def overview(
 app.command("split")(split.split)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(dataset.app, name="dataset")

@@ -24,9 +24,10 @@ def open_for_run(
     what a network was trained on is never called its test.
 
     Raises:
+        RunError: the run's `model.json` names no classes, or there is no manifest to say the split.
         SourceError: the source cannot be opened, has other classes, or has no such split.
     """
-    names = tuple(run.model_json()["class_names"])
+    names = _class_names(run)
     if is_manifest(text):
         source, assignment = read_manifest(text, target=target, class_names=names)
         chosen = source if split == "all" else select(source, assignment, split)
@@ -49,6 +50,15 @@ def open_for_run(
             expected(f"the {split} split", "at least one sample", "none", "--split all")
         )
     return chosen
+
+
+def _class_names(run: Run) -> tuple[str, ...]:
+    names = run.model_json().get("class_names")
+    if not isinstance(names, list):
+        raise RunError(
+            expected(f"{run.model_file}", "one with class_names", names, "the run folder itself")
+        )
+    return tuple(str(name) for name in names)
 
 
 def _split_of_run(run: Run, source: Source, split: str) -> Source:

@@ -1,0 +1,148 @@
+"""Is the richer variant better on groups that it was not fitted on?
+
+Tiles of one group are no independent evidence, so gains are averaged within groups first and
+their spread is that between groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from penumbra.calibration.frozen import Frozen
+from penumbra.calibration.held_out import HeldOut
+from penumbra.calibration.scoring import Passes, TileScores, score
+
+Metric = Literal["nll", "joint"]
+Fold = tuple[tuple[int, ...], tuple[int, ...]]
+FitPasses = Callable[[tuple[int, ...]], Passes]
+
+NAMES = {"nll": "pixel NLL", "joint": "joint tile NLL"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A richer variant against a simpler one, on groups that neither was fitted on.
+
+    Attributes:
+        what: the richer one.
+        against: the simpler one.
+        metric: lower is better.
+        gain: mean over groups of how much lower the richer one's is, in nats per pixel.
+        error: standard error of it, from the spread between groups.
+        kept: whether the richer one stays.
+    """
+
+    what: str
+    against: str
+    metric: Metric
+    gain: float
+    error: float
+    kept: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Give plain values; ``low`` and ``high`` are one standard error away from the gain."""
+        return {
+            "what": self.what,
+            "against": self.against,
+            "metric": NAMES[self.metric],
+            "gain": self.gain,
+            "low": self.gain - self.error,
+            "high": self.gain + self.error,
+            "kept": self.kept,
+            "unit": "nats",
+        }
+
+
+def group_folds(held_out: HeldOut, *, count: int, seed: int) -> tuple[Fold, ...]:
+    """Part the tiles into those to fit on and those to judge on, groups whole.
+
+    Returns:
+        At most `count` folds, at most one per group; nothing where there is only one group.
+    """
+    groups = np.array(held_out.groups)
+    count = min(count, len(groups))
+    if count < 2:
+        return ()
+    order = np.random.default_rng([seed, 5]).permutation(len(groups))
+    found = []
+    for fold in range(count):
+        outside = {str(g) for g in groups[order[fold::count]]}
+        inside = [group for group in held_out.groups if group not in outside]
+        found.append((held_out.of_groups(inside), held_out.of_groups(sorted(outside))))
+    return tuple(found)
+
+
+def thinned(held_out: HeldOut, most: int) -> frozenset[int]:
+    """Choose at most about `most` tiles, evenly over groups, that dear passes are judged on."""
+    each = max(1, most // max(1, len(held_out.groups)))
+    chosen: list[int] = []
+    for group in held_out.groups:
+        own = held_out.of_groups([group])
+        step = max(1.0, len(own) / each)
+        chosen += [own[int(n * step)] for n in range(min(each, len(own)))]
+    return frozenset(chosen)
+
+
+def out_of_fold(
+    frozen: Frozen,
+    folds: Sequence[Fold],
+    fit: FitPasses,
+    *,
+    judged: frozenset[int] | None = None,
+    n_eff: float,
+) -> TileScores:
+    """Score a variant on each fold's groups after fitting it on the others."""
+    total = TileScores.nothing(len(frozen.held_out.tiles))
+    for inside, outside in folds:
+        tiles = [index for index in outside if judged is None or index in judged]
+        total = total + score(frozen, tiles, fit(inside), n_eff=n_eff)
+    return total
+
+
+def paired_gain(
+    held_out: HeldOut, richer: TileScores, simpler: TileScores, metric: Metric
+) -> tuple[float, float]:
+    """Compute the mean gain over groups and its standard error, in nats per pixel.
+
+    Only tiles that were scored for both count. With fewer than two groups the error is infinite.
+    """
+    both = (richer.pixels > 0) & (simpler.pixels > 0)
+    gains = []
+    for group in held_out.groups:
+        own = np.array([i for i in held_out.of_groups([group]) if both[i]], dtype=int)
+        pixels = richer.pixels[own].sum()
+        if pixels > 0:
+            away = getattr(simpler, metric)[own].sum() - getattr(richer, metric)[own].sum()
+            gains.append(float(away / pixels))
+    if len(gains) < 2:
+        return (gains[0] if gains else 0.0), float("inf")
+    return float(np.mean(gains)), float(np.std(gains, ddof=1) / len(gains) ** 0.5)
+
+
+def compare(
+    held_out: HeldOut,
+    richer: TileScores,
+    simpler: TileScores,
+    *,
+    what: str,
+    against: str,
+    metric: Metric,
+    forced: bool = False,
+) -> Comparison:
+    """Compare two variants: the richer one is kept where its gain exceeds the standard error.
+
+    Args:
+        held_out: the tiles, for their groups.
+        richer: scores of tiles that it was not fitted on.
+        simpler: the same of the simpler one.
+        what: name of the richer one.
+        against: name of the simpler one.
+        metric: that decides.
+        forced: keep it whatever comes out, since it was asked for.
+    """
+    gain, error = paired_gain(held_out, richer, simpler, metric)
+    return Comparison(what, against, metric, gain, error, forced or gain > error)

@@ -1,0 +1,213 @@
+"""A frozen network before its held-out tiles: what passes share is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from penumbra.calibration.held_out import HeldOut
+from penumbra.errors import RunError, SettingsError, expected
+from penumbra.inference.backend import Engine
+from penumbra.noise.find import find_sites, find_taps
+from penumbra.noise.sites import Encoded, Sites
+
+LEAST_STD = 1e-6
+"""A channel that never changes has no spread; so small a one is no noise, and can be divided by."""
+
+_MOST_CACHED = 2**30
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The undisturbed pass over one tile.
+
+    Attributes:
+        logits: (1, K, h, w).
+        taps: the decoder's features.
+    """
+
+    logits: Tensor
+    taps: tuple[Tensor, ...]
+
+
+class Frozen:
+    """A network whose weights stay as they are, in float32, before held-out tiles.
+
+    Keep one for many fits: features and undisturbed passes are computed once.
+
+    Args:
+        network: images in, logits out.
+        held_out: the tiles.
+        device: where the network runs.
+
+    Attributes:
+        held_out: the tiles.
+        n_logits: K.
+        taps: names of the decoder's features, coarsest first; empty where none are found.
+
+    Raises:
+        RunError: a weight is not finite; the text names the tensor.
+    """
+
+    def __init__(self, network: nn.Module, held_out: HeldOut, *, device: str = "auto") -> None:
+        check_weights(network)
+        self.held_out = held_out
+        engine = Engine.of(network, device=device, precision="fp32")
+        self.module, self.device = engine.module, engine.device
+        self.example = held_out.tiles[0].x.to(self.device)
+        try:
+            self.taps: tuple[str, ...] = find_taps(self.module, self.example)
+        except SettingsError:
+            self.taps = ()
+        self._plain: list[Plain] | None = None
+        self._reached: dict[tuple[str, ...], Reached] = {}
+
+    @property
+    def plain(self) -> list[Plain]:
+        """The undisturbed pass over every tile."""
+        if self._plain is None:
+            sites = Sites(self.module, (), taps=self.taps)
+            with torch.no_grad():
+                self._plain = [
+                    Plain(*sites.run(sites.encode(self._placed(tile.x))))
+                    for tile in self.held_out.tiles
+                ]
+            sites.remove()
+        return self._plain
+
+    @property
+    def n_logits(self) -> int:
+        """K."""
+        return int(self.plain[0].logits.shape[1])
+
+    def truth(self, index: int) -> Tensor:
+        """Give the truth of a tile beside the logits, (1, h, w)."""
+        return self.held_out.tiles[index].truth.to(self.device)
+
+    def site_names(self, sites: str) -> tuple[str, ...]:
+        """Find ``skips`` or ``encoder``, or part names that are joined by commas.
+
+        Raises:
+            SettingsError: none are found, or a name is empty or given twice.
+        """
+        if sites in ("skips", "encoder"):
+            return find_sites(self.module, sites, self.example)  # type: ignore[arg-type]
+        names = tuple(name.strip() for name in sites.split(","))
+        if not all(names) or len(set(names)) != len(names):
+            raise SettingsError(
+                expected("the sites", "'skips', 'encoder' or different names joined by commas",
+                         repr(sites), "--sites skips")
+            )  # fmt: skip
+        return names
+
+    def at(self, names: Sequence[str]) -> Reached:
+        """Reach the network's features at some sites.
+
+        Raises:
+            SettingsError: there is no such site.
+        """
+        wanted = tuple(names)
+        if wanted not in self._reached:
+            self._reached[wanted] = Reached(self, wanted)
+        return self._reached[wanted]
+
+    def _placed(self, x: Tensor) -> Tensor:
+        return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class SiteStatistics:
+    """What the features at a site are like on the held-out tiles.
+
+    Attributes:
+        mean: (C,).
+        std: (C,), at least `LEAST_STD`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+class Reached:
+    """The features of a frozen network at some sites.
+
+    Args:
+        frozen: the network.
+        names: the sites.
+
+    Attributes:
+        names: the sites.
+        statistics: of each of them, measured here, so that no layer of the network has to know
+            its own.
+    """
+
+    def __init__(self, frozen: Frozen, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._frozen = frozen
+        self._sites = Sites(frozen.module, names, taps=frozen.taps)
+        self._cache: dict[int, Encoded] = {}
+        self._cached = 0
+        self.statistics = self._measure()
+
+    def run(self, index: int, at_site: object = None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run a pass over a tile; `at_site` as for `Sites.run`. Gradients flow to what it uses."""
+        return self._sites.run(self._encoded(index), at_site)  # type: ignore[arg-type]
+
+    def _encoded(self, index: int) -> Encoded:
+        if index in self._cache:
+            return self._cache[index]
+        x = self._frozen._placed(self._frozen.held_out.tiles[index].x)  # noqa: SLF001 - one room
+        with torch.no_grad():
+            encoded = self._sites.encode(x)
+        size = sum(4 * f.numel() for f in (encoded.x, *(encoded.features or ())))
+        if self._cached + size <= _MOST_CACHED:
+            self._cache[index] = encoded
+            self._cached += size
+        return encoded
+
+    @torch.no_grad()
+    def _measure(self) -> dict[str, SiteStatistics]:
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+
+        def watch(h: Tensor, name: str, stride: float) -> Tensor:
+            del stride
+            values = h.double()
+            found = torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
+            sums[name] = sums.get(name, 0) + found
+            counts[name] = counts.get(name, 0) + h.shape[0] * h.shape[2] * h.shape[3]
+            return h
+
+        for index in range(len(self._frozen.held_out.tiles)):
+            self.run(index, watch)
+        missing = [name for name in self.names if name not in sums]
+        if missing:
+            raise SettingsError(
+                expected(f"the site {missing[0]!r}", "reached in a forward pass", "never called",
+                         "--sites skips")
+            )  # fmt: skip
+        return {name: _statistics(sums[name] / counts[name]) for name in self.names}
+
+
+def _statistics(moments: Tensor) -> SiteStatistics:
+    mean, square = moments
+    std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(LEAST_STD)
+    return SiteStatistics(mean.float(), std.float())
+
+
+def check_weights(network: nn.Module) -> None:
+    """Refuse a network with a weight that is not finite.
+
+    Raises:
+        RunError: the text names the tensor.
+    """
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise RunError(
+                expected(f"the weights {name}", "finite", f"{bad} of {tensor.numel()} that are not",
+                         "an earlier checkpoint, or training again at a lower learning rate")
+            )  # fmt: skip

@@ -1,0 +1,185 @@
+"""`penumbra calibrate`: what held-out samples teach about a network that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from penumbra.cli.session import Finished, Json, Seed, Target, track, verb
+
+
+class HeldOutSplit(StrEnum):
+    """Which samples; those of the training teach nothing."""
+
+    val = "val"
+    test = "test"
+    all = "all"
+
+
+class PatternName(StrEnum):
+    """Which noise."""
+
+    auto = "auto"
+    lattice = "lattice"
+    perlin = "perlin"
+    simplex = "simplex"
+    gaussian = "gaussian"
+
+
+class TemperatureKind(StrEnum):
+    """Which temperature."""
+
+    auto = "auto"
+    none = "none"
+    one = "global"
+    each = "class"
+    local = "local"
+
+
+class Whether(StrEnum):
+    """Whether to fit something."""
+
+    auto = "auto"
+    on = "on"
+    off = "off"
+
+
+class GateKind(StrEnum):
+    """What the strength of the noise depends on."""
+
+    auto = "auto"
+    scalar = "scalar"
+    input = "input"
+
+
+@verb
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path or a manifest.")],
+    split: Annotated[
+        HeldOutSplit, typer.Option("--split", help="Which samples; never those of the training.")
+    ] = HeldOutSplit.val,
+    target: Target = None,
+    sites: Annotated[
+        str,
+        typer.Option("--sites", help="Where noise enters: skips, encoder, or names with commas."),
+    ] = "skips",
+    pattern: Annotated[
+        PatternName, typer.Option("--pattern", help="Of the noise; auto searches.")
+    ] = PatternName.auto,
+    length: Annotated[
+        str, typer.Option("--length", help="Correlation length in image pixels; auto searches.")
+    ] = "auto",
+    n_eff: Annotated[
+        float,
+        typer.Option("--n-eff", help="Independent pixels of a tile: the dial of dispersion."),
+    ] = 16.0,
+    passes: Annotated[
+        int, typer.Option("--passes", min=2, help="Passes of the noise that is judged.")
+    ] = 8,
+    temperature: Annotated[
+        TemperatureKind, typer.Option("--temperature", help="auto keeps what pays.")
+    ] = TemperatureKind.auto,
+    noise: Annotated[
+        Whether, typer.Option("--noise", help="Noise in features; auto keeps it if it pays.")
+    ] = Whether.auto,
+    gates: Annotated[
+        GateKind,
+        typer.Option("--gates", help="Noise of one strength per site, or by what is seen there."),
+    ] = GateKind.auto,
+    logit_noise: Annotated[
+        Whether, typer.Option("--logit-noise", help="Noise behind the network; auto as above.")
+    ] = Whether.auto,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of calibration.json; by default the run.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
+    seed: Seed = 0,
+    json: Json = False,
+) -> Finished:
+    """Fit temperatures, noise, area intervals and flags on held-out samples.
+
+    The network stays as it is. What is richer is kept only where it is better on groups that it
+    was not fitted on.
+    """
+    pixels = _pixels(length)
+    from penumbra.calibration.calibrate import calibrate as calibrate_run
+    from penumbra.calibration.options import CalibrationOptions
+
+    options = CalibrationOptions(
+        sites=sites,
+        pattern=pattern.value,
+        length=pixels,
+        n_eff=n_eff,
+        passes=passes,
+        temperature=temperature.value,
+        noise=noise.value,
+        gates=gates.value,
+        logit_noise=logit_noise.value,
+        seed=seed,
+    )
+    found = calibrate_run(
+        run, source, options=options, split=split.value, target=target, out=out, device=device,
+        progress=track,
+    )  # fmt: skip
+    where = str((out or run) / "calibration.json")
+    document = {
+        "calibration": where,
+        "sampler": found.sampler,
+        "temperature": found.temperature.kind,
+        **found.record,
+    }
+    return Finished(document, _lines(found.record, found.sampler, where))
+
+
+def _pixels(length: str) -> float | None:
+    if length == "auto":
+        return None
+    try:
+        return float(length)
+    except ValueError:
+        from penumbra.errors import SettingsError, expected
+
+        raise SettingsError(
+            expected("--length", "auto or a number of pixels", repr(length), "--length 32")
+        ) from None
+
+
+def _lines(record: dict[str, Any], sampler: str, where: str) -> Iterable[str]:
+    from penumbra.calibration.fit import say_effect
+
+    yield (
+        f"{record['n_tiles']} tiles of {record['n_images']} images of {record['n_groups']} groups, "
+        f"{record['seconds']:.0f} s and {record['seconds_of_predictions']:.0f} s of predictions."
+    )
+    for row in record["comparisons"]:
+        yield "  " + comparison_line(row)
+    yield say_effect(record)
+    yield (
+        f"Pixel NLL {record['nll_before']:.4f} before, {record['nll_after']:.4f} after; joint tile "
+        f"NLL {record['joint_before']:.4f} and {record['joint_after']:.4f}, on groups left out."
+    )
+    yield from record["notes"]
+    yield f"The default sampler is {sampler}. The calibration is {where}."
+
+
+def comparison_line(row: dict[str, Any]) -> str:
+    """Write a comparison in one line.
+
+    Examples:
+        >>> comparison_line({"what": "local", "against": "global", "metric": "pixel NLL",
+        ...                  "gain": 0.01, "low": 0.004, "high": 0.016, "kept": True})
+        'kept:    local against global, pixel NLL lower by 0.0100 ± 0.0060'
+    """
+    verdict = "kept:   " if row["kept"] else "dropped:"
+    way = "lower" if row["gain"] >= 0 else "higher"
+    return (
+        f"{verdict} {row['what']} against {row['against']}, {row['metric']} {way} by "
+        f"{abs(row['gain']):.4f} ± {row['gain'] - row['low']:.4f}"
+    )
