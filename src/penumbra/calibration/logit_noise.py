@@ -123,7 +123,6 @@ def fit_logit_noise(
     names = all_names(taps)
     every = [levels(item, names, taps) for item in kept]
     scale = standards(every)
-    standard = [_standardised(own, scale) for own in every]
     learned = _Weights.start(
         [len(level.mean) for level in scale], len(options.lengths),
         kept[0].logits.shape[1], options.seed,
@@ -131,7 +130,7 @@ def fit_logit_noise(
     optimiser = learned.optimiser(len(DOUBT_TAPS))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
     numbers = itertools.count()
-    for crops in _batches(kept, standard, options):
+    for crops in _batches(kept, every, scale, options):
         optimiser.zero_grad()
         for crop in crops:
             loss = _loss(crop, learned, options, number=next(numbers))
@@ -150,7 +149,10 @@ def fit_logit_noise(
 
 
 def _batches(
-    kept: Sequence[Observed], standard: Sequence[Sequence[Level]], options: LogitNoiseOptions
+    kept: Sequence[Observed],
+    every: Sequence[Sequence[Level]],
+    scale: Sequence[Standard],
+    options: LogitNoiseOptions,
 ) -> Iterator[list[_Crop]]:
     """Give the crops of each step; every tile is used once before any is used again."""
     rng = np.random.default_rng([options.seed, 5])
@@ -158,7 +160,8 @@ def _batches(
     for _ in range(options.steps):
         while len(waiting) < min(options.batch, len(kept)):
             waiting += [int(index) for index in rng.permutation(len(kept))]
-        yield [_crop(kept[index], standard[index], rng) for index in waiting[: options.batch]]
+        crops = (_crop(kept[index], every[index], rng) for index in waiting[: options.batch])
+        yield [crop._replace(levels=_standardised(crop.levels, scale)) for crop in crops]
         waiting = waiting[options.batch :]
 
 

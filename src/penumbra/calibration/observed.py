@@ -52,11 +52,14 @@ def standards(by_item: Sequence[Sequence[Level]]) -> tuple[Standard, ...]:
     """Measure mean and deviation per level; a channel that never varies gets deviation 1."""
     out = []
     for same in zip(*by_item, strict=True):
-        flat = [level.features.transpose(0, 1).flatten(1).double() for level in same]
+        # Item by item: all of them at once, in double precision, would not fit for wide networks.
+        flat = [level.features.transpose(0, 1).flatten(1) for level in same]
         count = sum(part.shape[1] for part in flat)
-        mean = torch.stack([part.sum(dim=1) for part in flat]).sum(dim=0) / count
-        squares = [(part - mean[:, None]).square().sum(dim=1) for part in flat]
-        std = (torch.stack(squares).sum(dim=0) / count).sqrt()
+        mean = sum((part.double().sum(dim=1) for part in flat), start=torch.zeros(())) / count
+        squares = (
+            (part.double() - mean.to(part.device)[:, None]).square().sum(dim=1) for part in flat
+        )
+        std = (sum(squares, start=torch.zeros(())) / count).sqrt()
         out.append(Standard(mean, torch.where(std > 1e-6, std, 1.0)))
     return tuple(out)
 
