@@ -187,7 +187,7 @@ def pass_table(document: dict[str, Any]) -> str:
         "",
         f"*One pass takes {seconds['pass'] * 1e3:.0f} ms: U-Net of width {document['width']}, "
         f"1×3×{document['size']}×{document['size']}, {document['precision']}, "
-        f"{where['threads']} threads, {where['machine']}, torch {where['versions']['torch']}, "
+        f"threads: {where['threads']}, {where['machine']}, torch {where['versions']['torch']}, "
         f"{where['date']}.{where.get('note', '')}*",
     ]
     return "\n".join(lines)
@@ -198,9 +198,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--note", default="", help="what else ran on the machine")
     options = parser.parse_args()
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(options.threads)
     if options.smoke:
         document = measure(width=4, size=64, rounds=1, count=2)
     else:

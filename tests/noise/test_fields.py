@@ -124,6 +124,24 @@ def test_adding_gives_what_drawing_gives(name, dtype, layout):
     assert torch.allclose(added.float(), wanted, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["lattice", "perlin"])
+def test_adding_gives_the_same_bits_alone_and_on_two_threads(name, dtype):
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(3, 32, 64, 64, generator=generator).to(dtype)
+    h = h.contiguous(memory_format=torch.channels_last)
+    pattern, amplitude, before = Pattern(name=name), torch.ones(32), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        batch = add_field(h, pattern, KEYS, amplitude)
+        alone = add_field(h[1:2], pattern, KEYS[1:2], amplitude)
+        torch.set_num_threads(2)
+        assert torch.equal(batch, add_field(h, pattern, KEYS, amplitude))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(batch[1:2], alone)
+
+
 def test_amplitudes_receive_gradients():
     h = torch.randn(2, 3, 8, 8)
     for name in NAMES:
