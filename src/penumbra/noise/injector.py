@@ -176,6 +176,7 @@ class NeuralNoiseInjector(SiteStatistics):
 
     @pattern.setter
     def pattern(self, value: PatternLike) -> None:
+        """Choose the pattern of all sites."""
         self._pattern = self._of_menu(value)
         self._patterns.clear()
 
