@@ -51,7 +51,7 @@ class LogitNoiseOptions:
     """
 
     lengths: tuple[float, ...] = LENGTHS
-    steps: int = 60
+    steps: int = 100
     batch: int = 8
     passes: int = 8
     n_eff: float = N_EFF
