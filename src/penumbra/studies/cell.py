@@ -105,6 +105,7 @@ def cell_fingerprint(study: Study, cell: Cell) -> str:
             "version": CELL_VERSION,
             "sampler": row.sampler,
             "shift": cell.shift,
+            "window": study.experiment.set_named(cell.set).window,
             "manifest": digest(study.manifest(cell.set)),
             "files": files,
         }
@@ -150,7 +151,7 @@ def predictor_of(study: Study, cell: Cell) -> Predictor:
         preprocess=preprocess,
         class_names=names,
         calibration=learned,
-        sampler=row.plan,
+        sampler=row.sampler,
         members=[(network, theirs) for network, theirs, _, _ in others],
         symmetry=symmetry,
     )
@@ -220,8 +221,10 @@ def compute(study: Study, cell: Cell) -> float:
 def _samples(
     study: Study, cell: Cell, predictor: Predictor
 ) -> tuple[tuple[WorkingSample, ...], tuple[str, ...], bool]:
-    manifest = divided(study, study.experiment.set_named(cell.set))
-    return working_samples(manifest, "test", predictor.preprocess)
+    settings = study.experiment.set_named(cell.set)
+    return working_samples(
+        divided(study, settings), "test", predictor.preprocess, window=settings.window
+    )
 
 
 def _cases(

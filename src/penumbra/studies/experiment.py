@@ -50,6 +50,8 @@ class SetSettings(Named):
         split: how it is divided; a manifest says so itself.
         image: at which size the networks see it, and everything is scored.
         limits: at most so many samples of a split, evenly spread over its order.
+        window: test images that are larger are cut to a window in their middle, of so many
+            pixels a side, where networks see crops; it bounds the time.
         model: arguments of the networks on this set, over those of the study.
     """
 
@@ -58,6 +60,7 @@ class SetSettings(Named):
     split: SplitSettings = SplitSettings()
     image: ImageSettings = ImageSettings(size=128)
     limits: dict[Literal["train", "val", "test"], int] = Field(default_factory=dict)
+    window: int | None = Field(default=None, ge=16)
     model: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -88,6 +91,9 @@ class CalibrationChoice(Part):
         n_eff: effective independent pixels of a tile; the dial of dispersion.
         gates: one number per site, or a function of the features (``input``).
         logit_noise: whether noise in logit space is fitted.
+        marginal: weight of the pixels' NLL beside the tiles' in the fit of noise in the features.
+        auto: leave it all to `penumbra calibrate`, which keeps what pays on validation; only
+            `sites` and `n_eff` count then.
     """
 
     temperature: Literal["none", "global", "class", "local"] = "global"
@@ -98,6 +104,8 @@ class CalibrationChoice(Part):
     n_eff: float = Field(default=16.0, gt=0)
     gates: Literal["scalar", "input"] = "scalar"
     logit_noise: bool = False
+    marginal: float = Field(default=0.5, ge=0, le=1)
+    auto: bool = False
 
     @property
     def name(self) -> str:
@@ -107,11 +115,14 @@ class CalibrationChoice(Part):
             >>> CalibrationChoice().name, CalibrationChoice(noise=True, length=8).name
             ('global', 'global+noise-skips-scalar-lattice-8-n16')
         """
+        if self.auto:
+            return f"auto-{self.sites.replace(',', '_').replace(' ', '')}-n{self.n_eff:g}"
         parts: list[str] = [self.temperature]
         if self.noise:
             sites = self.sites.replace(",", "_").replace(" ", "")
             shape = f"{self.pattern}-{self.length:g}"
             parts.append(f"noise-{sites}-{self.gates}-{shape}-n{self.n_eff:g}")
+            parts[-1] += f"-m{self.marginal:g}" if self.marginal != 0.5 else ""
         if self.logit_noise:
             parts.append(f"logit-n{self.n_eff:g}")
         return "+".join(parts)
@@ -122,7 +133,7 @@ class Row(Named):
 
     Attributes:
         kind: the kind of network.
-        sampler: which passes; see `Sampler`.
+        sampler: which passes; see `Sampler`. ``null`` for what the calibration chose.
         calibration: what is fitted first; ``null`` for nothing.
         members: networks of an ensemble; by default all seeds.
         sets: only these sets; by default all that have what the sampler needs.
@@ -130,7 +141,7 @@ class Row(Named):
     """
 
     kind: str = "plain"
-    sampler: str = "deterministic"
+    sampler: str | None = "deterministic"
     calibration: CalibrationChoice | None = CalibrationChoice()
     members: int | None = Field(default=None, ge=2)
     sets: tuple[str, ...] | None = None
@@ -138,24 +149,32 @@ class Row(Named):
 
     @field_validator("sampler")
     @classmethod
-    def _can_be_read(cls, text: str) -> str:
+    def _can_be_read(cls, text: str | None) -> str | None:
         try:
-            return str(Sampler.parse(text))
+            return None if text is None else str(Sampler.parse(text))
         except SettingsError as error:
             raise ValueError(str(error)) from error
 
     @property
     def plan(self) -> Sampler:
-        """The sampler."""
-        return Sampler.parse(self.sampler)
+        """The sampler; one pass where the calibration chooses."""
+        return Sampler.parse(self.sampler or "deterministic")
 
 
 class ShiftSettings(Part):
-    """Which rows are evaluated under which shifts, after everything on clean images."""
+    """Which rows are evaluated under which shifts, after everything on clean images.
+
+    Attributes:
+        cells: ``kind:severity``, ``kind`` or ``all``.
+        rows: which rows.
+        sets: only these sets; by default all.
+        seeds: only these seeds; by default all of the row.
+    """
 
     cells: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
     sets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
 
     @field_validator("cells")
     @classmethod

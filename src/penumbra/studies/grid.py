@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from penumbra.inference.symmetry import symmetries_of
 from penumbra.studies.cell import members_of, networks_of
-from penumbra.studies.experiment import CalibrationChoice, Row
+from penumbra.studies.experiment import CalibrationChoice, Row, ShiftSettings
 from penumbra.studies.places import CLEAN, Cell, Network, Study
 from penumbra.studies.sets import symmetry_of
 
@@ -68,9 +68,15 @@ def cells_of(
             cells += [
                 Cell(cell.set, cell.row, cell.seed, shift.name)
                 for cell in _clean(study, row, sets)
-                if experiment.shifts.sets is None or cell.set in experiment.shifts.sets
+                if _is_shifted(experiment.shifts, cell)
             ]
     return tuple(cells)
+
+
+def _is_shifted(shifts: ShiftSettings, cell: Cell) -> bool:
+    return (shifts.sets is None or cell.set in shifts.sets) and (
+        shifts.seeds is None or cell.seed in shifts.seeds
+    )
 
 
 def _clean(study: Study, row: Row, sets: Sequence[str] | None) -> Iterator[Cell]:

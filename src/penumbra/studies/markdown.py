@@ -134,7 +134,7 @@ def _figure(value: float) -> str:
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 5)}f}".replace("-", "−")
+    return f"{value:.{min(digits, 7)}f}".replace("-", "−")
 
 
 def _value(found: Mapping[str, Any] | None) -> str:

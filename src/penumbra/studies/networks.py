@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -58,18 +59,23 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in _FREE}
 
 
+def manifest_of(study: Study, network: Network) -> Path:
+    """Give the manifest that a network is trained and calibrated on."""
+    settings = study.experiment.set_named(network.set)
+    folds = study.experiment.kinds[network.kind].folds
+    if folds:
+        return fold_manifest(study, settings, network.seed, folds)
+    return divided(study, settings)
+
+
 def train_network(study: Study, network: Network) -> float:
     """Train a network, or go on where its training was cut off; give the seconds it took.
 
     Raises:
         RunError, SettingsError, SourceError, ModelError: it cannot be trained.
     """
-    settings = study.experiment.set_named(network.set)
-    folds = study.experiment.kinds[network.kind].folds
-    manifest = (
-        fold_manifest(study, settings, network.seed, folds) if folds else divided(study, settings)
-    )
-    experiment = wanted_experiment(study, network).model_copy(update={"source": str(manifest)})
+    source = str(manifest_of(study, network))
+    experiment = wanted_experiment(study, network).model_copy(update={"source": source})
     run = Run(study.run(network))
     trained = train(experiment, run.folder, resume=run.checkpoint.is_file())
     return trained.seconds

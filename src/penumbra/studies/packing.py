@@ -23,7 +23,7 @@ def pack_array(array: NDArray[np.floating]) -> dict[str, Any]:
         >>> np.array_equal(unpack_array(pack_array(array)), array)
         True
     """
-    values = np.ascontiguousarray(array, dtype="<f4")
+    values = np.asarray(array, dtype="<f4")
     packed = base64.b85encode(zlib.compress(values.tobytes(), 6)).decode("ascii")
     return {"shape": list(values.shape), "data": packed}
 

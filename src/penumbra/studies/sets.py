@@ -149,16 +149,41 @@ def _source(manifest: Path) -> tuple[Source, Assignment]:
 
 @functools.lru_cache(maxsize=16)
 def working_samples(
-    manifest: Path, split: Split, preprocess: Preprocess
+    manifest: Path, split: Split, preprocess: Preprocess, *, window: int | None = None
 ) -> tuple[tuple[WorkingSample, ...], tuple[str, ...], bool]:
     """Read a split once per process, at the resolution that the networks work at.
+
+    Args:
+        manifest: of the set.
+        split: which samples.
+        preprocess: of the networks.
+        window: where networks see crops, larger images are cut to their middle.
 
     Returns:
         The samples, the names of the classes, and whether the first is background.
     """
     source, assignment = _source(manifest)
     part = select(source, assignment, split)
-    return tuple(_read(part, preprocess)), source.class_names, source.has_background
+    found = _read(part, preprocess)
+    if window is not None and preprocess.fit == "crop":
+        found = (_middle(each, window) for each in found)
+    return tuple(found), source.class_names, source.has_background
+
+
+def _middle(whole: WorkingSample, side: int) -> WorkingSample:
+    height, width = whole.sample.image.shape[:2]
+    rows = slice(max(0, (height - side) // 2), max(0, (height - side) // 2) + side)
+    columns = slice(max(0, (width - side) // 2), max(0, (width - side) // 2) + side)
+    mask, readers, truth = whole.sample.mask, whole.readers, whole.true_probability
+    return WorkingSample(
+        replace(
+            whole.sample,
+            image=whole.sample.image[rows, columns],
+            mask=None if mask is None else mask[rows, columns],
+        ),
+        None if readers is None else readers[:, rows, columns],
+        None if truth is None else truth[rows, columns],
+    )
 
 
 def _read(source: Source, preprocess: Preprocess) -> Iterator[WorkingSample]:
