@@ -76,15 +76,20 @@ def group_folds(held_out: HeldOut, *, count: int, seed: int) -> tuple[Fold, ...]
     return tuple(found)
 
 
-def thinned(held_out: HeldOut, most: int) -> frozenset[int]:
-    """Choose at most about `most` tiles, evenly over groups, that dear passes are judged on."""
-    each = max(1, most // max(1, len(held_out.groups)))
-    chosen: list[int] = []
-    for group in held_out.groups:
-        own = held_out.of_groups([group])
-        step = max(1.0, len(own) / each)
-        chosen += [own[int(n * step)] for n in range(min(each, len(own)))]
-    return frozenset(chosen)
+def thinned(frozen: Frozen, units: float, *, fewest: int = 4) -> frozenset[int]:
+    """Choose tiles that dear passes are judged on; groups take turns.
+
+    Args:
+        frozen: has the tiles.
+        units: how many pixels they may have in all, in those of 128 × 128.
+        fewest: so many tiles are chosen however large they are.
+    """
+    held_out = frozen.held_out
+    own = [held_out.of_groups([group]) for group in held_out.groups]
+    turns = max(len(tiles) for tiles in own)
+    order = [tiles[turn] for turn in range(turns) for tiles in own if turn < len(tiles)]
+    most = max(fewest, int(units / frozen.units(0)))
+    return frozenset(order[:most])
 
 
 def out_of_fold(

@@ -12,7 +12,7 @@ from penumbra.calibration.held_out import HeldOut
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.noise.find import find_sites, find_taps
-from penumbra.noise.sites import Encoded, Sites
+from penumbra.noise.sites import AtSite, Encoded, Sites
 
 LEAST_STD = 1e-6
 """A channel that never changes has no spread; so small a one is no noise, and can be divided by."""
@@ -83,6 +83,18 @@ class Frozen:
         """K."""
         return int(self.plain[0].logits.shape[1])
 
+    def units(self, index: int) -> float:
+        """Give the pixels of a tile, in those of 128 × 128: what a pass over it costs."""
+        height, width = self.held_out.tiles[index].truth.shape[-2:]
+        return float(height * width / 128**2)
+
+    def alike(self, tiles: Sequence[int]) -> list[list[int]]:
+        """Sort tiles by their shape."""
+        by_shape: dict[torch.Size, list[int]] = {}
+        for index in tiles:
+            by_shape.setdefault(self.held_out.tiles[index].x.shape, []).append(index)
+        return list(by_shape.values())
+
     def truth(self, index: int) -> Tensor:
         """Give the truth of a tile beside the logits, (1, h, w)."""
         return self.held_out.tiles[index].truth.to(self.device)
@@ -152,9 +164,14 @@ class Reached:
         self._cached = 0
         self.statistics = self._measure()
 
-    def run(self, index: int, at_site: object = None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Run a pass over a tile; `at_site` as for `Sites.run`. Gradients flow to what it uses."""
-        return self._sites.run(self._encoded(index), at_site)  # type: ignore[arg-type]
+    def run(
+        self, tiles: Sequence[int], at_site: AtSite | None = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Run tiles of one shape side by side, the same one several times if so wished.
+
+        Gradients flow to what `at_site` uses.
+        """
+        return self._sites.run(_joined([self._encoded(index) for index in tiles]), at_site)
 
     def _encoded(self, index: int) -> Encoded:
         if index in self._cache:
@@ -182,7 +199,7 @@ class Reached:
             return h
 
         for index in range(len(self._frozen.held_out.tiles)):
-            self.run(index, watch)
+            self.run([index], watch)
         missing = [name for name in self.names if name not in sums]
         if missing:
             raise SettingsError(
@@ -190,6 +207,22 @@ class Reached:
                          "--sites skips")
             )  # fmt: skip
         return {name: _statistics(sums[name] / counts[name]) for name in self.names}
+
+
+def _joined(encoded: Sequence[Encoded]) -> Encoded:
+    """Put what the encoder gave for several tiles side by side.
+
+    What is not a list of features of the house's own networks is made again by the pass.
+    """
+    if len(encoded) == 1:
+        return encoded[0]
+    x = torch.cat([one.x for one in encoded])
+    lists = [one.features for one in encoded if one.features is not None]
+    if not lists:
+        return Encoded(x, None, encoded[0].size)
+    return Encoded(
+        x, tuple(torch.cat(level) for level in zip(*lists, strict=True)), encoded[0].size
+    )
 
 
 def _statistics(moments: Tensor) -> SiteStatistics:

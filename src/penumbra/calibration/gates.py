@@ -7,7 +7,7 @@ features f̂ at the site. Passes 2j and 2j + 1 are an antithetic pair.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -52,18 +52,17 @@ class SiteGate:
         return gate * std[None, :, None, None]
 
     def disturb(
-        self, h: Tensor, keys: Tensor, *, sign: int, stride: float, origins: Tensor
+        self, h: Tensor, keys: Tensor, *, signs: Tensor, stride: float, origins: Tensor
     ) -> Tensor:
-        """Compute h + sign · g · s_c · n."""
+        """Compute h + sign · g · s_c · n; `signs` are (N,)."""
         amplitude = self.amplitude(h)
         if amplitude.ndim == 1:
-            return add_field(
-                h, self.pattern, keys, sign * amplitude, stride=stride, origins=origins
-            )
+            signed = signs[:, None] * amplitude
+            return add_field(h, self.pattern, keys, signed, stride=stride, origins=origins)
         field = draw(
             self.pattern, keys, h.shape[1], (h.shape[2], h.shape[3]), stride=stride, origins=origins
         )
-        return h + sign * amplitude * field
+        return h + signs[:, None, None, None] * amplitude * field
 
     def strengthened(self, factor: float) -> SiteGate:
         """Multiply the gate by a factor, where the features are at their mean."""
@@ -114,28 +113,29 @@ def start_gates(
 
 @dataclass(frozen=True)
 class NoisyPass:
-    """One pass of noise over one tile; an `AtSite`.
+    """Passes of noise over tiles side by side; an `AtSite`.
 
     Attributes:
         gates: by site.
-        tile: whose key and place decide the draws.
-        number: of the pass.
+        tiles: of each item of the batch, whose key and place decide the draws.
+        numbers: of the pass, per item.
         draw: keeps the draws of one purpose apart from those of another.
     """
 
     gates: Gates
-    tile: HeldOutTile
-    number: int
+    tiles: Sequence[HeldOutTile]
+    numbers: Sequence[int]
     draw: int = 0
 
     def __call__(self, h: Tensor, name: str, stride: float) -> Tensor:
         """Disturb the features of a site."""
-        site = list(self.gates).index(name)
-        keys = join_keys(self.tile.key[None], self.draw, self.number // 2, site)
+        numbers = torch.tensor(self.numbers)
+        keys = torch.stack([tile.key for tile in self.tiles])
+        keys = join_keys(keys, self.draw, numbers // 2, list(self.gates).index(name))
         return self.gates[name].disturb(
             h,
             keys.to(h.device),
-            sign=-1 if self.number % 2 else 1,
+            signs=(1.0 - 2.0 * (numbers % 2)).to(h.device),
             stride=stride,
-            origins=self.tile.origin[None].to(h.device),
+            origins=torch.stack([tile.origin for tile in self.tiles]).to(h.device),
         )

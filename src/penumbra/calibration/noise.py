@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ DECAY = 1e-3
 """Weight of Σ w² of input-dependent gates, in nats per pixel."""
 
 _DECODES = 12
-_SIDE = 128
+_SIDE_BY_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,13 @@ def fit_noise(
     for step, batch in enumerate(batches):
         optimizer.zero_grad()
         total = sum(frozen.held_out.tiles[index].scored for index in batch)
-        for index in batch:
-            # One tile at a time: gradients add up, and memory holds the passes of one.
-            logits = _noisy_logits(frozen, reached, gates, base, index, draw=step + 1)
-            logs = log_likelihoods(logits / log_t.exp(), frozen.truth(index))
-            loss = _loss(logs, frozen.truth(index), settings)
-            (loss * frozen.held_out.tiles[index].scored / total).backward()  # type: ignore[no-untyped-call]
+        for alike in frozen.alike(batch):
+            truth = torch.cat([frozen.truth(index) for index in alike])
+            passes = NoisyPasses(frozen, reached, gates, base, draw=step + 1)
+            logits = passes.logits(alike, range(PASSES))
+            loss = _loss(log_likelihoods(logits / log_t.exp(), truth), truth, settings)
+            share = sum(frozen.held_out.tiles[index].scored for index in alike) / total
+            (loss * share).backward()  # type: ignore[no-untyped-call]
         if settings.by_input:
             squares = [g.weight.square().sum() for g in gates.values() if g.weight is not None]
             (DECAY * torch.stack(squares).sum()).backward()  # type: ignore[no-untyped-call]
@@ -149,16 +150,37 @@ def _detached(gate: SiteGate) -> SiteGate:
     return replace(gate, bias=gate.bias.detach(), weight=weight)
 
 
-def _noisy_logits(
-    frozen: Frozen, reached: Reached, gates: Gates, base: Head, index: int, *, draw: int
-) -> Tensor:
-    """Run the passes of one step over one tile, (K, 1, K', h, w)."""
-    tile = frozen.held_out.tiles[index]
-    passes = []
-    for number in range(PASSES):
-        logits, taps = reached.run(index, NoisyPass(gates, tile, number, draw))
-        passes.append(base.logits(logits, own_taps(frozen, base, taps)))
-    return torch.stack(passes)
+@dataclass(frozen=True)
+class NoisyPasses:
+    """Passes with noise, as many side by side as fit into a step.
+
+    Attributes:
+        frozen: the network.
+        reached: its features.
+        gates: of the noise.
+        head: scales the logits.
+        draw: which draws.
+    """
+
+    frozen: Frozen
+    reached: Reached
+    gates: Gates
+    head: Head
+    _: KW_ONLY
+    draw: int
+
+    def logits(self, tiles: Sequence[int], numbers: Sequence[int]) -> Tensor:
+        """Compute scaled logits (K, N, K', h, w) of all these passes over tiles of one shape."""
+        pairs = [(number, index) for number in numbers for index in tiles]
+        most = max(1, round(_SIDE_BY_SIDE / self.frozen.units(tiles[0])))
+        parts = [self._some(pairs[begin : begin + most]) for begin in range(0, len(pairs), most)]
+        return torch.cat(parts).unflatten(0, (len(numbers), len(tiles)))  # type: ignore[no-untyped-call, no-any-return]
+
+    def _some(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        tiles = [self.frozen.held_out.tiles[index] for _, index in pairs]
+        at_site = NoisyPass(self.gates, tiles, [number for number, _ in pairs], self.draw)
+        logits, taps = self.reached.run([index for _, index in pairs], at_site)
+        return self.head.logits(logits, own_taps(self.frozen, self.head, taps))
 
 
 def head_of(frozen: Frozen, temperature: Temperature) -> Head:
@@ -175,8 +197,7 @@ def own_taps(frozen: Frozen, head: Head, taps: Sequence[Tensor]) -> list[Tensor]
 def _batches(frozen: Frozen, tiles: Sequence[int], settings: FitSettings) -> list[list[int]]:
     """Shuffle tiles again and again; a batch holds about 12 passes over 128 × 128 pixels."""
     rng = np.random.default_rng([settings.seed, 3])
-    height, width = frozen.held_out.tiles[tiles[0]].truth.shape[-2:]
-    decodes = PASSES * height * width / _SIDE**2
+    decodes = PASSES * max(frozen.units(index) for index in tiles)
     size = max(1, min(len(tiles), 8, round(_DECODES / decodes)))
     wanted = size * settings.steps
     rounds = -(-wanted // len(tiles))

@@ -23,8 +23,8 @@ from penumbra.calibration.temperatures import fit_temperature, observed
 from penumbra.inference.calibration import Calibration, LogitNoise, Temperature
 from penumbra.noise.patterns import Pattern
 
-JUDGED = 32
-"""Tiles, about, that passes are judged on; they are dear."""
+JUDGED = 32.0
+"""Pixels that passes are judged on, in those of 128 × 128; passes are dear."""
 
 SAMPLES = 64
 """Samples of noise in logit space that are judged and recommended."""
@@ -143,7 +143,7 @@ def _feature_noise(
     if not folds:
         found.feature = fitting.further(reached, fit, fitting.every, by_input=by_input)
         return
-    judged = thinned(frozen.held_out, JUDGED)
+    judged = thinned(frozen, JUDGED, fewest=12)
 
     def scores_of(*, by_input: bool) -> TileScores:
         def fitted(tiles: tuple[int, ...]) -> Passes:
@@ -185,7 +185,7 @@ def _logit_noise(
         return fit_logit_noise(observed(frozen, tiles), frozen.taps, options=how)
 
     if folds:
-        judged = thinned(frozen.held_out, JUDGED)
+        judged = thinned(frozen, JUDGED, fewest=12)
         scores = out_of_fold(
             frozen, folds,
             lambda tiles: head_samples(frozen, Calibration(logit_noise=fitted(tiles)), SAMPLES),

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penumbra.calibration.frozen import Frozen, Reached
-from penumbra.calibration.gates import NoisyPass
-from penumbra.calibration.noise import NoiseFit, head_of, own_taps
+from penumbra.calibration.noise import NoiseFit, NoisyPasses, head_of, own_taps
 from penumbra.calibration.objective import N_EFF, log_likelihoods, tile_joint_nll
 from penumbra.data.sample import IGNORE
 from penumbra.inference.calibration import Calibration, Temperature
@@ -152,13 +151,9 @@ def noisy_passes(
     head = head_of(frozen, fit.temperature)
 
     def passes(index: int) -> tuple[Tensor, Tensor | None]:
-        tile = frozen.held_out.tiles[index]
-        drawn = []
-        for number in range(count):
-            logits, taps = reached.run(index, NoisyPass(fit.gates, tile, number, draw))
-            scaled = head.logits(logits, own_taps(frozen, head, taps))
-            drawn.append(logits_to_probabilities(scaled)[0])
-        return torch.stack(drawn), None
+        found = NoisyPasses(frozen, reached, fit.gates, head, draw=draw)
+        logits = found.logits([index], range(count))
+        return logits_to_probabilities(logits[:, 0]), None
 
     return passes
 

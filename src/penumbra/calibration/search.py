@@ -18,7 +18,7 @@ PASSES = 4
 LENGTHS = (8.0, 64.0)
 """Least and greatest length that a search tries."""
 
-_TILES = 16
+_UNITS = 12.0
 _DRAWS = -2
 
 Doubles = NDArray[np.float64]
@@ -35,7 +35,7 @@ def search_patterns(
     candidates meet the same random numbers. A move stays where its mean gain over the tiles is
     above the standard error of the gain.
     """
-    tiles = sorted(thinned(frozen.held_out, _TILES))
+    tiles = sorted(thinned(frozen, _UNITS))
 
     def judged(candidate: NoiseFit) -> Doubles:
         passes = noisy_passes(frozen, reached, candidate, PASSES, draw=_DRAWS)
