@@ -69,9 +69,10 @@ def divided(study: Study, settings: SetSettings) -> Path:
 
 def _opened(study: Study, settings: SetSettings) -> tuple[Source, Assignment]:
     runs = study.run(Network(settings.name, "any", 0)).parent
-    # The name's order does not matter: all networks of a set saw the same division, and networks
-    # of folds have names of their own and are never the first of a set that somebody hands over.
     for manifest in sorted(runs.glob("*/manifest.csv")):
+        kind = study.experiment.kinds.get(manifest.parent.name.rpartition("-")[0])
+        if kind is None or kind.folds:
+            continue  # a fold's networks validate on other samples than all the others
         if (manifest.parent / "model.safetensors").is_file():
             return read_manifest(manifest)
     return open_split_source(_place(study, settings), split=settings.split, target=settings.target)
