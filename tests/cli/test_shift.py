@@ -7,6 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from penumbra.cli.main import app
+from penumbra.data.layouts import open_source
+from penumbra.evaluation.readers import readers_of, true_probability_of
+from penumbra.evaluation.shift import Shift, ShiftedSource
 
 
 def test_evaluate_under_shift(run, phantom, tmp_path):
@@ -31,6 +34,14 @@ def test_evaluate_under_shift(run, phantom, tmp_path):
     table = pd.read_csv(out / "shift.csv")
     assert table["cell"].tolist() == ["clean", "contrast-1", "rotation-5"]
     assert table["nll_low"][2] == pytest.approx(cells[2]["nll"]["low"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "there"), [("blur", True), ("rotation", False)])
+def test_what_lies_beside_turned_images_is_left_aside(phantom, kind, there):
+    source = ShiftedSource.of(open_source(f"folder:{phantom}"), Shift(kind, 1))
+    record = source.records[0]
+    assert (readers_of(source)(record) is not None) == there
+    assert (true_probability_of(source)(record) is not None) == there
 
 
 def test_a_bad_shift_is_one_sentence(run, phantom, tmp_path):
