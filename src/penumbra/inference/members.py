@@ -13,7 +13,7 @@ from penumbra.errors import SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.heads import Head
-from penumbra.inference.samplers import Sampler
+from penumbra.inference.samplers import MASKS, Sampler
 from penumbra.inference.skip_noise import Bases, SkipNoise
 from penumbra.models.probabilities import logits_to_probabilities
 from penumbra.noise.injector import NeuralNoiseInjector
@@ -74,6 +74,11 @@ class Member:
             raise _missing("a stochastic head", "a run of --model ssn-unet")
         self.perturbation, names = _perturbation(sampler, calibration, network)
         self.sites = Sites(engine.module, names, taps=self.head.taps)
+        self._calibrated_noise = (
+            sampler.disturbance == "noise"
+            and calibration is not None
+            and calibration.noise is not None
+        )
         self.short: SkipNoise | None = None
         self._bases: tuple[Encoded, Bases] | None = None
         if isinstance(self.perturbation, InjectedNoise):
@@ -129,7 +134,9 @@ class Member:
     def probabilities(self, encoded: Encoded, tiles: Tiles, sample: int | None) -> Tensor:
         """Run one pass: calibrated probabilities (N, C, h, w) float32 on the CPU."""
         logits, taps = self.logits(encoded, tiles, sample)
-        scaled = self.head.logits if sample is None else self.head.noisy_logits
+        # The noise has a temperature of its own; no other disturbance was calibrated.
+        noisy = sample is not None and self._calibrated_noise
+        scaled = self.head.noisy_logits if noisy else self.head.logits
         return logits_to_probabilities(scaled(logits, taps)).cpu()
 
 
@@ -174,7 +181,7 @@ def _perturbation(
         "dropout": lambda: Dropout(sampler.strength or 0.2, whole_maps=False),
         "dropblock": lambda: DropBlock(sampler.strength or 0.1),
         "multiplicative": lambda: Multiplicative(sampler.strength or 0.3),
-        "masksembles": lambda: Masksembles(scale=sampler.strength or 2.0),
+        "masksembles": lambda: Masksembles(n_masks=MASKS, scale=sampler.strength or 2.0),
     }
     return made[sampler.disturbance](), between
 

@@ -152,14 +152,17 @@ def run_group(
     off = None
     encoded = {}
     if sampler.mask_from_off_pass:
-        encoded[0, 0] = first.encode(tiles)
-        off = first.probabilities(encoded[0, 0], tiles, None)
+        each = []
+        for number, member in enumerate(members):
+            encoded[number, 0] = member.encode(tiles)
+            each.append(member.probabilities(encoded[number, 0], tiles, None))
+        off = torch.stack(each).mean(dim=0) if len(each) > 1 else each[0]
     sums = _Sums(
         None if off is None else masks_of(off, threshold),
         group.shares,
         threshold=threshold,
         keep=keep,
-        antithetic=first.antithetic and not sampler.augmented and not sampler.ensemble,
+        antithetic=first.antithetic and len({(p.member, p.symmetry) for p in passes}) == 1,
     )
     seen: dict[int, Tiles] = {}
     for one in passes:
@@ -170,7 +173,7 @@ def run_group(
         place = (one.member, one.symmetry)
         if place not in encoded:
             encoded[place] = member.encode(turned)
-        sample = one.index if sampler.disturbance else None
+        sample = one.sample if sampler.disturbance else None
         sums.add(symmetry.undo(member.probabilities(encoded[place], turned, sample)))
         if not sampler.disturbance:
             del encoded[place]
@@ -222,13 +225,16 @@ def _from_stochastic_head(
     """Draw samples of the distribution that the network itself gives."""
     tiles, count = group.tiles, sampler.passes or 1
     network: Any = member.engine.module
-    distribution = network.distribution(member.engine.place(tiles.x)).float()
-    off = logits_to_probabilities(distribution.mean).cpu()
+    encoded = member.encode(tiles)
+    distribution = network.distribution(encoded.x).float()
+    # One scale for mean and samples: that which calibration found for the mean.
+    mean, taps = member.logits(encoded, tiles, None)
+    off = logits_to_probabilities(member.head.logits(mean, taps)).cpu()
     sums = _Sums(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
     for first in range(0, count, _CHUNK):
         drawn = distribution.sample(
             tiles.keys, first=first, count=min(_CHUNK, count - first), origins=tiles.origins
         )
         for one in drawn.unbind(1):
-            sums.add(logits_to_probabilities(one).cpu())
+            sums.add(logits_to_probabilities(member.head.logits(one, taps)).cpu())
     return list(sums.results(off, group.count))

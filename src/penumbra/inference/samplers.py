@@ -21,6 +21,8 @@ ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
 _HEADS = ("logit-noise", "ssn")
 _KINDS = ("deterministic", *DISTURBANCES, "augmentation", *ENSEMBLES, *_HEADS)
 _DEFAULT_PASSES, _DEFAULT_SAMPLES = 8, 64
+MASKS = 4
+"""Masks of Masksembles; a further pass would repeat one of them."""
 _TEXT = re.compile(r"(?P<kinds>[a-z*-]+)(:(?P<passes>\d+))?(@(?P<strength>[0-9.]+))?")
 
 
@@ -29,12 +31,13 @@ class Pass:
     """One pass.
 
     Attributes:
-        index: its number; draws are made from it.
+        sample: number of its draw. 2j and 2j + 1 may be a pair of opposite noise, and so go
+            through the same symmetry and network, where the two can cancel.
         symmetry: which of the symmetries, 0 = identity.
         member: which of the networks.
     """
 
-    index: int
+    sample: int
     symmetry: int = 0
     member: int = 0
 
@@ -112,14 +115,16 @@ class Sampler:
         if passes is not None and not 1 <= passes <= 10_000:
             raise _refused(text, "of 1 to 10000 passes")
         strength = match["strength"]
-        if strength is not None and not disturbances:
-            raise _refused(text, "with a strength only where features are disturbed")
+        if strength is not None and set(disturbances) <= {"noise"}:
+            raise _refused(text, "with a strength only for dropout, dropblock and their like")
         if kinds == ["deterministic"]:
             passes = 1
         elif heads:
             passes = passes or _DEFAULT_SAMPLES
         elif disturbances:
-            passes = passes or _DEFAULT_PASSES
+            passes = passes or (MASKS if "masksembles" in kinds else _DEFAULT_PASSES)
+        if "masksembles" in kinds and passes is not None and passes > MASKS:
+            raise _refused(text, f"of at most {MASKS} passes, one per mask")
         return cls(
             disturbance=cast("Disturbance", disturbances[0]) if disturbances else None,
             augmented="augmentation" in kinds,
@@ -170,20 +175,36 @@ class Sampler:
                 expected(f"the passes of {self}", f"at most {s * m}, all that differ", count,
                          "fewer, or *noise for passes that differ by noise too")
             )  # fmt: skip
+        if count % m:
+            raise SettingsError(
+                expected(f"the passes of {self}", f"a multiple of the {m} networks", count,
+                         f"{m * max(1, round(count / m))}, since every network counts the same")
+            )  # fmt: skip
         # Members change fastest, so that a few passes already hear every network.
-        return tuple(Pass(k, symmetry=(k // m) % s, member=k % m) for k in range(count))
+        return tuple(
+            Pass(_sample(k, s * m), symmetry=(k // m) % s, member=k % m) for k in range(count)
+        )
 
     def cost(self, *, symmetries: int, members: int, encodes_once: bool) -> Cost:
         """Count the runs of encoder and decoder for one tile."""
         if self.head:
             return Cost(1, 1, samples=self.passes or _DEFAULT_SAMPLES)
         passes = self.passes_of(symmetries=symmetries, members=members)
-        off = 1 if self.mask_from_off_pass else 0
-        inputs = {(p.member, p.symmetry) for p in passes}
-        if off:
-            inputs |= {(0, 0)}
+        off = (members if self.ensemble else 1) if self.mask_from_off_pass else 0
+        inputs = {(p.member, p.symmetry) for p in passes} | {(m, 0) for m in range(off)}
         decoder = len(passes) + off
         return Cost(len(inputs) if encodes_once else decoder, decoder)
+
+
+def _sample(k: int, inputs: int) -> int:
+    """Number the draws so that 2j and 2j + 1 are those of one input, j over inputs and rounds.
+
+    Examples:
+        >>> [_sample(k, 1) for k in range(4)], [_sample(k, 2) for k in range(6)]
+        ([0, 1, 2, 3], [0, 2, 1, 3, 4, 6])
+    """
+    turn, which = divmod(k, inputs)
+    return 2 * (which + inputs * (turn // 2)) + turn % 2
 
 
 def _strength(text: str | None, whole: str) -> float | None:

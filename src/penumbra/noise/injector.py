@@ -287,7 +287,9 @@ class NeuralNoiseInjector(SiteStatistics):
             self.measure(site, h)
         drawn, sign = self._drawn(keys, site, mode, sample)
         gate = self.gate(site, h)
-        amplitude = sign * self.noise_scale * self.get_buffer("decay") * self.std(site)
+        # The decay is a schedule of the training; passes of a trained network have the scale.
+        scale = self.noise_scale * (self.get_buffer("decay") if mode == "training" else 1.0)
+        amplitude = sign * scale * self.std(site)
         pattern = self.pattern_of(site)
         if gate.ndim == 0 and self.edge_weight == 0:
             return add_field(h, pattern, drawn, gate * amplitude, stride=stride, origins=origins)
@@ -336,8 +338,7 @@ class NeuralNoiseInjector(SiteStatistics):
                 expected(f"the noise at {site}", "a product", "one that is laid out", "forward")
             )
         drawn, sign = self._drawn(keys, site, "monte_carlo", sample)
-        scale = sign * self.noise_scale * self.get_buffer("decay")
-        amplitude = scale * self.gate(site) * self.std(site)
+        amplitude = sign * self.noise_scale * self.gate(site) * self.std(site)
         return factors(
             self.pattern_of(site), drawn, amplitude.to(keys.device), size, stride=stride,
             origins=origins,
