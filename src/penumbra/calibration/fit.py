@@ -8,7 +8,7 @@ from typing import Any
 
 from penumbra.calibration.comparing import Comparison, compare, group_folds, paired_gain
 from penumbra.calibration.frozen import Frozen
-from penumbra.calibration.noises import SAMPLES, Noises, fit_noises
+from penumbra.calibration.noises import FOLDS, SAMPLES, Noises, fit_noises
 from penumbra.calibration.options import CalibrationOptions
 from penumbra.calibration.scoring import TileScores, noisy_passes, one_pass, score
 from penumbra.calibration.temperatures import choose_temperature, fit_temperature
@@ -21,8 +21,6 @@ SAMPLER_RULE = (
     "lowest joint tile NLL on groups left out, if that gains more than its standard error on one "
     "pass and its pixel NLL is not worse by more than its standard error"
 )
-
-_TEMPERATURE_FOLDS = 3
 
 
 def calibrate_frozen(frozen: Frozen, options: CalibrationOptions) -> Calibration:
@@ -42,9 +40,9 @@ def calibrate_frozen(frozen: Frozen, options: CalibrationOptions) -> Calibration
     """
     started = time.perf_counter()
     held_out = frozen.held_out
-    folds = group_folds(held_out, count=_TEMPERATURE_FOLDS, seed=options.seed)
+    folds = group_folds(held_out, count=FOLDS, seed=options.seed)
     kind, comparisons, plain = choose_temperature(frozen, folds, options)
-    noises = fit_noises(frozen, options, kind, plain)
+    noises = fit_noises(frozen, options, kind, plain, folds)
     sampler, choices = _choose_sampler(frozen, noises, plain, options)
     comparisons += [*noises.comparisons, *choices]
     every = range(len(held_out.tiles))

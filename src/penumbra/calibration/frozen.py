@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from penumbra.calibration.held_out import HeldOut
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine
+from penumbra.inference.calibration import Temperature
 from penumbra.noise.find import find_sites, find_taps
 from penumbra.noise.sites import AtSite, Encoded, Sites
 
@@ -47,6 +48,7 @@ class Frozen:
         held_out: the tiles.
         n_logits: K.
         taps: names of the decoder's features, coarsest first; empty where none are found.
+        temperatures: those that were fitted, by tiles, kind and seed: local ones are dear.
 
     Raises:
         RunError: a weight is not finite; the text names the tensor.
@@ -62,6 +64,7 @@ class Frozen:
             self.taps: tuple[str, ...] = find_taps(self.module, self.example)
         except SettingsError:
             self.taps = ()
+        self.temperatures: dict[tuple[tuple[int, ...], str, int], Temperature] = {}
         self._plain: list[Plain] | None = None
         self._reached: dict[tuple[str, ...], Reached] = {}
 

@@ -9,7 +9,6 @@ from penumbra.calibration.comparing import (
     Comparison,
     Fold,
     compare,
-    group_folds,
     out_of_fold,
     thinned,
 )
@@ -29,7 +28,8 @@ JUDGED = 32.0
 SAMPLES = 64
 """Samples of noise in logit space that are judged and recommended."""
 
-_FOLDS = 2
+FOLDS = 2
+"""Fits on parts of the groups, to be judged on the others; every one costs passes."""
 
 
 @dataclass
@@ -110,20 +110,23 @@ class _Fitting:
 
 
 def fit_noises(
-    frozen: Frozen, options: CalibrationOptions, kind: TemperatureChoice, plain: TileScores
+    frozen: Frozen,
+    options: CalibrationOptions,
+    kind: TemperatureChoice,
+    plain: TileScores,
+    folds: Sequence[Fold],
 ) -> Noises:
     """Fit and compare noise in features and in logit space.
 
-    Lengths and patterns are searched on all held-out tiles, gates of folds start afresh. Two
-    folds, since every fit costs passes.
+    Lengths and patterns are searched on all held-out tiles, gates of folds start afresh.
 
     Args:
         frozen: the network.
         options: what is wanted.
         kind: of the temperature.
         plain: scores of the undisturbed pass on groups left out.
+        folds: of the groups; none where there is only one.
     """
-    folds = group_folds(frozen.held_out, count=_FOLDS, seed=options.seed)
     fitting, found = _Fitting(frozen, options, kind), Noises()
     if options.noise != "off":
         _feature_noise(fitting, folds, plain, found)

@@ -47,7 +47,11 @@ def fit_temperature(
     if kind == "none":
         return Temperature()
     if kind == "local":
-        return fit_local_temperature(observed(frozen, tiles), frozen.taps, seed=seed).temperature
+        place = (tuple(tiles), kind, seed)
+        if place not in frozen.temperatures:
+            fit = fit_local_temperature(observed(frozen, tiles), frozen.taps, seed=seed)
+            frozen.temperatures[place] = fit.temperature
+        return frozen.temperatures[place]
     if kind not in ("global", "class"):
         raise SettingsError(
             expected("the temperature", "none, global, class or local", kind, "'global'")
