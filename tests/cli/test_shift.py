@@ -33,15 +33,14 @@ def test_evaluate_under_shift(run, phantom, tmp_path):
     assert cells[2]["nll"]["mean"] != cells[0]["nll"]["mean"]
     table = pd.read_csv(out / "shift.csv")
     assert table["cell"].tolist() == ["clean", "contrast-1", "rotation-5"]
-    assert table["nll_low"][2] == pytest.approx(cells[2]["nll"]["low"], rel=1e-4)
+    assert table["nll"][2] == pytest.approx(cells[2]["nll"]["mean"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "there"), [("blur", True), ("rotation", False)])
-def test_what_lies_beside_turned_images_is_left_aside(phantom, kind, there):
-    source = ShiftedSource.of(open_source(f"folder:{phantom}"), Shift(kind, 1))
+def test_what_lies_beside_images_is_left_aside_where_they_are_turned(phantom):
+    source = ShiftedSource.of(open_source(f"folder:{phantom}"), Shift("rotation", 1))
     record = source.records[0]
-    assert (readers_of(source)(record) is not None) == there
-    assert (true_probability_of(source)(record) is not None) == there
+    assert readers_of(source)(record) is None
+    assert true_probability_of(source)(record) is None
 
 
 def test_a_bad_shift_is_one_sentence(run, phantom, tmp_path):

@@ -11,7 +11,6 @@ from penumbra.data.layouts.second_reader import second_lung_reader
 from penumbra.data.phantom.read import is_phantom_set, read_readers, read_truth
 from penumbra.data.sample import Record
 from penumbra.data.source import Source
-from penumbra.evaluation.shift import ShiftedSource
 
 Readers = Callable[[Record], NDArray[np.uint8] | None]
 TrueProbability = Callable[[Record], NDArray[np.float32] | None]
@@ -19,13 +18,6 @@ TrueProbability = Callable[[Record], NDArray[np.float32] | None]
 
 def _nobody(_record: Record) -> None:
     return None
-
-
-def _is_moved(source: Source) -> bool:
-    """Say whether the samples are turned, so that what lies beside them on disk does not fit."""
-    return (
-        isinstance(source, ShiftedSource) and source.shift is not None and source.shift.moves_pixels
-    )
 
 
 def readers_of(source: Source) -> Readers:
@@ -52,8 +44,6 @@ def readers_of(source: Source) -> Readers:
     """
     if type(source) is not Source:
         return _nobody  # what changes images on the way changes where the readers' masks lie
-    if _is_moved(source):
-        return _nobody
     if source.layout == "folder" and is_phantom_set(source.root):
         return lambda record: read_readers(source.root, record)
     if source.layout == "covid-cxr" and source.target == "lungs":
@@ -82,8 +72,6 @@ def true_probability_of(source: Source) -> TrueProbability:
     Phantom sets have it; for all others every answer is ``None``.
     """
     if type(source) is not Source:
-        return _nobody
-    if _is_moved(source):
         return _nobody
     if source.layout == "folder" and is_phantom_set(source.root):
         return lambda record: read_truth(source.root, record)
