@@ -177,7 +177,12 @@ def test_dropout_of_a_network_is_woken_where_it_has_any():
 def test_a_network_trained_with_gates_brings_its_own_noise():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = NoiseAwareUNet(1, 1, {"noise_scale": 1.0}, width=4, depth=2).eval()
+        net = NoiseAwareUNet(1, 1, {"noise_scale": 1.0}, width=4, depth=2)
+        with pytest.raises(SettingsError, match="measured"):
+            make(net.eval(), "noise:4")([picture(64, 64)])
+        with torch.no_grad():
+            net.train()(torch.randn(2, 1, 64, 64))
+    net.eval()
     (found,) = make(net, "noise:4")([picture(64, 64)])
     assert found.uncertainty["mutual_information"].max() > 0
 

@@ -12,6 +12,7 @@ from penumbra.inference.calibration import Calibration
 from penumbra.inference.doubt import Level, levels_of, module_taps
 from penumbra.inference.linear_map import with_strides
 from penumbra.inference.logit_noise import LogitSampler, marginal_probabilities
+from penumbra.inference.moments import Moments, marginal_moments
 from penumbra.inference.temperature import Scaling
 
 
@@ -87,6 +88,16 @@ class Head:
         sampler = self._sampler()
         levels = self._levels(sampler.taps, logits, taps)
         return marginal_probabilities(*sampler.parts(logits, levels))
+
+    def moments(self, logits: Tensor, taps: Sequence[Tensor]) -> Moments:
+        """Compute mean, variance and expected entropy under noise in logit space; see `marginal`.
+
+        Raises:
+            SettingsError: the calibration holds no noise in logit space.
+        """
+        sampler = self._sampler()
+        levels = self._levels(sampler.taps, logits, taps)
+        return marginal_moments(*sampler.parts(logits, levels))
 
     def samples(
         self,

@@ -93,6 +93,7 @@ class LogitSampler:
     ) -> Tensor:
         """Draw coherent samples; see `Head.samples`."""
         mean, amplitudes = self.parts(logits, levels)
+        keys = keys.to(mean.device)
         n, k, height, width = mean.shape
         out = mean.new_empty(n, count, max(k, 2), height, width)
         for pair, offset in self._offsets(amplitudes, keys, (first, first + count), origins):
@@ -181,7 +182,7 @@ def marginal_probabilities(mean: Tensor, amplitudes: Tensor) -> Tensor:
         deviation = spread.square().sum(dim=1).sqrt()
         p = expected_sigmoid(centre, deviation)
         return torch.stack([1 - p, p], dim=1)
-    points = _points(amplitudes.shape[1]).to(mean.device)
+    points = point_rule(amplitudes.shape[1]).to(mean.device)
     total = torch.zeros_like(mean)
     for point in points:
         offset = torch.einsum("r,nrkhw->nkhw", point, amplitudes)
@@ -197,25 +198,28 @@ def expected_sigmoid(mean: Tensor, deviation: Tensor) -> Tensor:
         0.6477
     """
     total = torch.zeros_like(mean)
-    for node, weight in _hermite():
+    for node, weight in hermite_rule():
         total = total + weight * torch.sigmoid(mean + node * deviation)
     return total
 
 
 @functools.cache
-def _hermite() -> tuple[tuple[float, float], ...]:
+def hermite_rule() -> tuple[tuple[float, float], ...]:
+    """Give nodes and weights of the rule for a standard normal."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     weights = weights / weights.sum()
     return tuple(zip(nodes.tolist(), weights.tolist(), strict=True))
 
 
 @functools.cache
-def _points(factors: int) -> Tensor:
+def point_rule(factors: int) -> Tensor:
     """Give (POINTS/2, R) fixed points; with their opposites they have mean 0 and variance 1."""
-    engine = torch.quasirandom.SobolEngine(factors, scramble=True, seed=0)  # type: ignore[no-untyped-call]
-    u = engine.draw(POINTS // 2).double().clamp(1e-6, 1 - 1e-6)
-    z: Tensor = torch.special.ndtri(u)
-    if len(z) > factors:
-        second = z.T @ z / len(z)
-        z = torch.linalg.solve_triangular(torch.linalg.cholesky(second), z.T, upper=False).T
-    return z.float()
+    # Kept for later, where gradients may be wanted: an inference tensor would not allow them.
+    with torch.inference_mode(mode=False):
+        engine = torch.quasirandom.SobolEngine(factors, scramble=True, seed=0)  # type: ignore[no-untyped-call]
+        u = engine.draw(POINTS // 2).double().clamp(1e-6, 1 - 1e-6)
+        z: Tensor = torch.special.ndtri(u)
+        if len(z) > factors:
+            second = z.T @ z / len(z)
+            z = torch.linalg.solve_triangular(torch.linalg.cholesky(second), z.T, upper=False).T
+        return z.float()

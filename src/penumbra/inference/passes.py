@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penumbra.inference.members import Member, Tiles
+from penumbra.inference.moments import Moments
 from penumbra.inference.samplers import Pass, Sampler
 from penumbra.inference.symmetry import IDENTITY, Symmetry
 from penumbra.inference.uncertainty import PassSums
@@ -66,7 +67,7 @@ def masks_of(probabilities: Tensor, threshold: float) -> Tensor:
 
 
 class _Sums:
-    """Running sums over passes; memory does not grow with their number."""
+    """Running sums over passes; what is kept of a pass is a few numbers."""
 
     def __init__(
         self,
@@ -79,55 +80,75 @@ class _Sums:
     ) -> None:
         self.own, self.shares, self.threshold, self.keep = own, shares, threshold, keep
         self.sums = PassSums(antithetic=antithetic)
-        self.mean: Tensor | None = None
         self.kept: list[Tensor] = []
         self.masks: list[Tensor] = []
-        self.areas: list[Tensor] = []
-        self.overlap: list[Tensor] = []
-        self.mask_areas: list[Tensor] = []
+        self.areas: list[NDArray[np.float64]] = []
+        self.overlap: list[NDArray[np.float64]] = []
+        self.mask_areas: list[NDArray[np.float64]] = []
 
     def add(self, p: Tensor) -> None:
         """Take one pass (N, C, h, w)."""
         self.sums.add(p)
-        if len(self.kept) < self.keep:
-            self.kept.append(p)
-        weights = self.shares.unsqueeze(1)
-        self.areas.append((p * weights).sum(dim=(2, 3), dtype=torch.float64))
+        self.count(p.unsqueeze(1))
+
+    def count(self, p: Tensor) -> None:
+        """Count the areas and masks of some passes (N, S, C, h, w)."""
+        if missing := self.keep - len(self.kept):
+            self.kept += list(p[:, :missing].clone().unbind(1))
+        n, s, c = p.shape[:3]
+        weights = self.shares.reshape(n, 1, -1, 1)
+        self.areas.append(_numbers((p.reshape(n, s * c, 1, -1) @ weights).view(n, s, c)))
         mask = masks_of(p, self.threshold)
         if self.own is None:
             # Few passes come without a mask of their own: symmetries and networks are few.
             self.masks.append(mask.to(torch.uint8))
         else:
-            self._compare(mask, self.own, p.shape[1])
+            self._compare(mask, self.own, c)
 
     def _compare(self, mask: Tensor, own: Tensor, n_classes: int) -> None:
         self.mask_areas.append(_class_areas(mask, self.shares, n_classes))
-        same = torch.where(mask == own, self.shares, 0.0)
-        self.overlap.append(_class_areas(mask, same, n_classes))
+        same = mask == own.unsqueeze(1)
+        # Where the two differ, no class is shared.
+        shared = torch.where(same, mask, n_classes)
+        self.overlap.append(_class_areas(shared, self.shares, n_classes))
 
-    def results(self, off: Tensor | None, count: int) -> Iterator[TileResult]:
-        """Give the results of the first `count` tiles."""
-        mean = self.sums.mean if self.mean is None else self.mean
+    def results(
+        self, off: Tensor | None, count: int, *, moments: Moments | None = None
+    ) -> Iterator[TileResult]:
+        """Give the results of the first `count` tiles; `moments` in place of the passes' own."""
+        sums = self.sums
+        if moments is None:
+            mean, variance = sums.mean, sums.variance
+            doubt = [sums.expected_entropy, sums.squared_error]
+        else:
+            mean, variance, entropy = moments
+            # Known without drawing anything, the mean has no Monte Carlo error.
+            doubt = [entropy, torch.zeros_like(entropy)]
         own = masks_of(mean, self.threshold) if self.own is None else self.own
         for mask in self.masks:
             self._compare(mask.long(), own, mean.shape[1])
         planes = [mean] if off is None else [off, mean]
-        if self.sums.passes > 1:
-            doubt = [self.sums.expected_entropy, self.sums.squared_error]
-            planes += [self.sums.variance, *(plane.unsqueeze(1) for plane in doubt), *self.kept]
+        if sums.passes > 1 or moments is not None:
+            planes += [variance, *(plane.unsqueeze(1) for plane in doubt), *self.kept]
         joined = torch.cat(planes, dim=1).numpy()
-        own_areas = _class_areas(own, self.shares, mean.shape[1]).numpy()
+        own_areas = _class_areas(own.unsqueeze(1), self.shares, mean.shape[1])[:, 0]
         areas, overlap, mask_areas = (
-            torch.stack(sums, 1).numpy() for sums in (self.areas, self.overlap, self.mask_areas)
+            np.concatenate(each, axis=1) for each in (self.areas, self.overlap, self.mask_areas)
         )
         for n in range(count):
             yield TileResult(joined[n], areas[n], overlap[n], mask_areas[n], own_areas[n])
 
 
-def _class_areas(mask: Tensor, shares: Tensor, n_classes: int) -> Tensor:
-    n = mask.shape[0]
-    sums = torch.zeros(n, n_classes, dtype=torch.float64)
-    return sums.scatter_add_(1, mask.reshape(n, -1), shares.double().reshape(n, -1))
+def _class_areas(mask: Tensor, shares: Tensor, n_classes: int) -> NDArray[np.float64]:
+    """Sum shares (N, h, w) by the class of masks (N, S, h, w), to (N, S, C)."""
+    n, s = mask.shape[:2]
+    weights = shares.reshape(n, -1, 1)
+    each = [(mask == c).to(shares.dtype).reshape(n, s, -1) @ weights for c in range(n_classes)]
+    return _numbers(torch.cat(each, dim=2))
+
+
+def _numbers(x: Tensor) -> NDArray[np.float64]:
+    return np.asarray(x.numpy(), dtype=np.float64)
 
 
 def run_group(
@@ -200,9 +221,7 @@ def _from_head(
     tiles, count = group.tiles, sampler.passes or 1
     logits, taps = member.logits(member.encode(tiles), tiles, None)
     off = logits_to_probabilities(member.head.logits(logits, taps)).cpu()
-    sums = _Sums(
-        masks_of(off, threshold), group.shares, threshold=threshold, keep=keep, antithetic=True
-    )
+    sums = _Sums(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
     for first in range(0, count, _CHUNK):
         drawn = member.head.samples(
             logits,
@@ -212,11 +231,9 @@ def _from_head(
             count=min(_CHUNK, count - first),
             origins=tiles.origins,
         )
-        for one in drawn.cpu().unbind(1):
-            sums.add(one)
-    # The mean over samples tends to this; it is known without drawing any.
-    sums.mean = member.head.marginal(logits, taps).cpu()
-    return list(sums.results(off, group.count))
+        sums.count(drawn.cpu())
+    moments = Moments(*(each.cpu() for each in member.head.moments(logits, taps)))
+    return list(sums.results(off, group.count, moments=moments))
 
 
 def _from_stochastic_head(
