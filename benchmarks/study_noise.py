@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _record import ROOT, conditions, put_table, save
+from _record import PAGE, ROOT, conditions, put_table, save
+from _study_page import all_tables
 
 from penumbra.cli.session import track
 from penumbra.studies.experiment import StudyExperiment
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--rows", action="append")
     parser.add_argument("--no-training", action="store_true")
     parser.add_argument("--tables", action="store_true")
-    parser.add_argument("--page", action="store_true", help="put the tables into docs/results.md")
+    parser.add_argument("--page", action="store_true", help="put the tables into the docs")
     parser.add_argument("--smoke", action="store_true")
     options = parser.parse_args()
     if options.smoke:
@@ -121,7 +122,10 @@ def main() -> None:
     if options.tables:
         save(NAME, conditions() | {"experiment": EXPERIMENT.name} | kept(results, metrics))
     if options.page:
-        put_table("study-noise", markdown(results, metrics, study.experiment.baselines[:1]))
+        whole = markdown(results, metrics, study.experiment.baselines[:1])
+        put_table("study-noise", whole, page=PAGE.with_name("noise_study.md"))
+        for marker, text in all_tables(results).items():
+            put_table(marker, text)
 
 
 if __name__ == "__main__":
