@@ -11,7 +11,7 @@ from penumbra.calibration.held_out import collect
 from penumbra.calibration.options import CalibrationOptions
 from penumbra.calibration.promises import with_promises
 from penumbra.data.source import Source
-from penumbra.errors import RunError, SettingsError, expected
+from penumbra.errors import RunError, SettingsError, SourceError, expected
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.storage import load_model
@@ -51,7 +51,7 @@ def freeze_run(
     Raises:
         RunError: the run cannot be loaded, says no preprocessing, or has weights that are not
             finite.
-        SourceError: no sample can be used.
+        SourceError: no sample can be used, or the source has other classes than the network.
     """
     network, document = load_model(Path(run))
     check_weights(network)
@@ -62,6 +62,12 @@ def freeze_run(
             expected(f"model.json in {run}", "one with preprocess", f"a problem with {error}",
                      "the run folder itself")
         ) from error  # fmt: skip
+    k = int(getattr(network, "n_classes", source.n_classes))
+    if max(k, 2) != source.n_classes:
+        raise SourceError(
+            expected(f"the source {source.name}", f"of the network's {max(k, 2)} classes",
+                     source.n_classes, "the source that the run was trained on")
+        )  # fmt: skip
     held_out = collect(source, preprocess, seed=seed, most_tiles=most_tiles, progress=progress)
     return Frozen(network, held_out, device=device)
 

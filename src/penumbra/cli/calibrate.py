@@ -155,18 +155,30 @@ def _lines(record: dict[str, Any], sampler: str, where: str) -> Iterable[str]:
     from penumbra.calibration.fit import say_effect
 
     yield (
-        f"{record['n_tiles']} tiles of {record['n_images']} images of {record['n_groups']} groups, "
+        f"{count(record['n_tiles'], 'tile')} of {count(record['n_images'], 'image')} of "
+        f"{count(record['n_groups'], 'group')}, "
         f"{record['seconds']:.0f} s and {record['seconds_of_predictions']:.0f} s of predictions."
     )
     for row in record["comparisons"]:
         yield "  " + comparison_line(row)
     yield say_effect(record)
+    where_judged = ", on groups left out" if record["n_groups"] > 1 else ""
     yield (
         f"Pixel NLL {record['nll_before']:.4f} before, {record['nll_after']:.4f} after; joint tile "
-        f"NLL {record['joint_before']:.4f} and {record['joint_after']:.4f}, on groups left out."
+        f"NLL {record['joint_before']:.4f} and {record['joint_after']:.4f}{where_judged}."
     )
     yield from record["notes"]
     yield f"The default sampler is {sampler}. The calibration is {where}."
+
+
+def count(n: int, what: str) -> str:
+    """Write a number of things.
+
+    Examples:
+        >>> count(1, "group"), count(2, "group")
+        ('1 group', '2 groups')
+    """
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def comparison_line(row: dict[str, Any]) -> str:
