@@ -101,6 +101,7 @@ def fit_local_temperature(
         SourceError: there is nothing to fit on.
     """
     check(data, taps)
+    data = [item.on_cpu() for item in data]
     names = all_names(taps)
     every = [levels(item, names, taps) for item in data]
     scale = standards(every)

@@ -119,7 +119,7 @@ def fit_logit_noise(
         SourceError: there is nothing to fit on.
     """
     check(data, taps)
-    kept = [item for item in data if bool((item.truth != IGNORE).any())]
+    kept = [item.on_cpu() for item in data if bool((item.truth != IGNORE).any())]
     names = all_names(taps)
     every = [levels(item, names, taps) for item in kept]
     scale = standards(every)

@@ -33,6 +33,12 @@ class Observed(NamedTuple):
     truth: Tensor
     group: str
 
+    def on_cpu(self) -> Observed:
+        """Bring it to the CPU, where the fits behind the network run."""
+        return Observed(
+            self.logits.cpu(), tuple(tap.cpu() for tap in self.taps), self.truth.cpu(), self.group
+        )
+
 
 class Standard(NamedTuple):
     """Mean and standard deviation of a level's channels over the held-out images."""

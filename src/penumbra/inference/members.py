@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,22 +12,13 @@ from torch import Tensor, nn
 from penumbra.errors import SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Calibration
+from penumbra.inference.disturbances import ByName, disturbance_of, missing
 from penumbra.inference.heads import Head
-from penumbra.inference.samplers import MASKS, Sampler
+from penumbra.inference.samplers import Sampler
 from penumbra.inference.skip_noise import Bases, SkipNoise
 from penumbra.models.probabilities import logits_to_probabilities
-from penumbra.noise.injector import NeuralNoiseInjector
-from penumbra.noise.perturbations import (
-    DropBlock,
-    Dropout,
-    InjectedNoise,
-    Masksembles,
-    Multiplicative,
-    Perturbation,
-)
+from penumbra.noise.perturbations import InjectedNoise, Perturbation
 from penumbra.noise.sites import Encoded, Sites
-
-_DROPOUTS = (nn.Dropout, nn.Dropout2d)
 
 
 @dataclass(frozen=True)
@@ -53,6 +44,7 @@ class Member:
         calibration: what was learned of it, if anything.
         sampler: which passes will be asked for.
         network: the network as it was loaded, for the noise that it was trained with.
+        example: images (1, C, H, W) as the network gets them, to look for its sites.
 
     Raises:
         SettingsError: the sampler asks for what this network does not have.
@@ -65,15 +57,21 @@ class Member:
         calibration: Calibration | None,
         sampler: Sampler,
         network: nn.Module,
+        example: Tensor | None = None,
     ) -> None:
         self.engine = engine
         self.head = Head.of(calibration, int(getattr(network, "n_classes", 1)))
         if sampler.head == "logit-noise" and not self.head.has_logit_noise:
-            raise _missing("noise in logit space", "`penumbra calibrate RUN SOURCE` first")
+            raise missing("noise in logit space", "`penumbra calibrate RUN SOURCE` first")
         if sampler.head == "ssn" and not hasattr(engine.module, "sample_logits"):
-            raise _missing("a stochastic head", "a run of --model ssn-unet")
-        self.perturbation, names = _perturbation(sampler, calibration, network)
-        self.sites = Sites(engine.module, names, taps=self.head.taps)
+            raise missing("a stochastic head", "a run of --model ssn-unet")
+        self.perturbation, names = disturbance_of(
+            sampler, calibration=calibration, network=network, engine=engine, example=example
+        )
+        # Dropouts that a network was trained with may lie among tokens.
+        self.sites = Sites(
+            engine.module, names, taps=self.head.taps, tokens=isinstance(self.perturbation, ByName)
+        )
         self._calibrated_noise = (
             sampler.disturbance == "noise"
             and calibration is not None
@@ -155,86 +153,6 @@ class _AtSite:
             stride=stride,
             origins=self.tiles.origins,
         )
-
-
-def _missing(what: str, try_: str) -> SettingsError:
-    return SettingsError(expected("the run", f"one with {what}", "none of it", try_))
-
-
-def _perturbation(
-    sampler: Sampler, calibration: Calibration | None, network: nn.Module
-) -> tuple[Perturbation | None, tuple[str, ...]]:
-    if sampler.disturbance is None:
-        return None, ()
-    if sampler.disturbance == "noise":
-        return _noise(calibration, network)
-    if sampler.disturbance == "dropout":
-        trained = _trained_dropouts(network)
-        if trained and sampler.strength is None:
-            return ByName(trained), tuple(trained)
-    between = tuple(getattr(network, "site_names", ()))
-    if not between:
-        raise _missing(
-            f"sites to insert {sampler.disturbance} at", "a network with encode and decode"
-        )
-    made: dict[str, Any] = {
-        "dropout": lambda: Dropout(sampler.strength or 0.2, whole_maps=False),
-        "dropblock": lambda: DropBlock(sampler.strength or 0.1),
-        "multiplicative": lambda: Multiplicative(sampler.strength or 0.3),
-        "masksembles": lambda: Masksembles(n_masks=MASKS, scale=sampler.strength or 2.0),
-    }
-    return made[sampler.disturbance](), between
-
-
-def _noise(
-    calibration: Calibration | None, network: nn.Module
-) -> tuple[Perturbation, tuple[str, ...]]:
-    if calibration is not None and calibration.noise is not None:
-        noise = calibration.noise
-        injector = NeuralNoiseInjector.from_sites(
-            {name: site.model_dump() for name, site in noise.sites.items()},
-            antithetic=noise.antithetic,
-        )
-        return InjectedNoise(injector), tuple(noise.sites)
-    trained = getattr(network, "noise_injector", None)
-    if isinstance(trained, NeuralNoiseInjector):
-        return InjectedNoise(trained), trained.sites
-    raise _missing("noise", "`penumbra calibrate RUN SOURCE` first")
-
-
-def _trained_dropouts(network: nn.Module) -> dict[str, Perturbation]:
-    return {
-        name: Dropout(module.p, whole_maps=isinstance(module, nn.Dropout2d))
-        for name, module in network.named_modules()
-        if isinstance(module, _DROPOUTS) and module.p > 0
-    }
-
-
-class ByName:
-    """A disturbance of its own at each site, such as the dropouts a network was trained with.
-
-    Args:
-        parts: the disturbance of each site.
-    """
-
-    name = "dropout"
-
-    def __init__(self, parts: Mapping[str, Perturbation]) -> None:
-        self.parts = dict(parts)
-
-    def __call__(
-        self,
-        h: Tensor,
-        site: str,
-        *,
-        keys: Tensor,
-        sample: int,
-        stride: float,
-        origins: Tensor | None,
-    ) -> Tensor:
-        """Disturb the features of a site."""
-        part = self.parts[site]
-        return part(h, site, keys=keys, sample=sample, stride=stride, origins=origins)
 
 
 def check_members(members: Sequence[Any], n_classes: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -93,6 +94,7 @@ class Predictor:
                 calibration=learned,
                 sampler=self.sampler,
                 network=network,
+                example=torch.zeros(1, preprocess.channels, preprocess.size, preprocess.size),
             )
             for network, learned in networks
         )

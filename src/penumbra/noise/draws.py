@@ -33,14 +33,17 @@ def mix(x: Tensor) -> Tensor:
 def join_keys(*keys: Tensor | int) -> Tensor:
     """Hash several integer keys into one; order matters.
 
+    The result lies on the device of the first tensor among them; the others are brought there.
+
     Examples:
         >>> bool(join_keys(torch.tensor(1), 2) == join_keys(torch.tensor(2), 1))
         False
     """
-    joined = torch.zeros((), dtype=torch.int64)
+    device = next((key.device for key in keys if isinstance(key, Tensor)), None)
+    joined = torch.zeros((), dtype=torch.int64, device=device)
     for key in keys:
-        key_tensor = torch.as_tensor(key, dtype=torch.int64)
-        joined = mix((joined.to(key_tensor.device) + _GOLDEN) ^ mix(key_tensor + _GOLDEN))
+        key_tensor = torch.as_tensor(key, dtype=torch.int64, device=device)
+        joined = mix((joined + _GOLDEN) ^ mix(key_tensor + _GOLDEN))
     return joined
 
 

@@ -70,6 +70,9 @@ class Sites:
         module: any network; its weights and code stay as they are.
         names: the sites that `at_site` is called for, in this order where they are parallel.
         taps: names of submodules whose outputs each pass also gives.
+        tokens: whether sites may give tokens (N, L, C) or vectors (N, C) too. `at_site` sees them
+            as (N, C, L, 1) or (N, C, 1, 1), with an infinite stride: they have no place in the
+            image, and so every window begins at the first of them.
 
     Raises:
         SettingsError: a name is neither a submodule nor a feature of `encode`.
@@ -84,11 +87,17 @@ class Sites:
     """
 
     def __init__(
-        self, module: nn.Module, names: Sequence[str], *, taps: Sequence[str] = ()
+        self,
+        module: nn.Module,
+        names: Sequence[str],
+        *,
+        taps: Sequence[str] = (),
+        tokens: bool = False,
     ) -> None:
         self.module = module
         self.names = tuple(names)
         self.taps = tuple(taps)
+        self._tokens = tokens
         between = tuple(module.site_names) if isinstance(module, Splits) else ()
         self._between = tuple(name for name in self.names if name in between)
         self._places = [Place.parse(name) for name in self.names if name not in between]
@@ -171,6 +180,12 @@ class Sites:
         return hook
 
     def _disturb(self, h: Any, place: Place) -> Tensor:
+        if self._tokens and self._at_site is not None and isinstance(h, Tensor):
+            if h.ndim == 2:
+                return self._at_site(h[:, :, None, None], place.name, math.inf)[:, :, 0, 0]
+            if h.ndim == 3:
+                turned = self._at_site(h.transpose(1, 2).unsqueeze(3), place.name, math.inf)
+                return turned.squeeze(3).transpose(1, 2)
         if not is_feature(h) or self._at_site is None:
             raise _no_feature(place, h)
         return self._at_site(h, place.name, _stride(self._width, h.shape[-1]))
