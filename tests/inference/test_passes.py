@@ -8,7 +8,15 @@ import torch
 from torch import nn
 
 from penumbra.errors import SettingsError
-from penumbra.inference.calibration import Calibration, FeatureNoise, NoiseSite, Temperature
+from penumbra.inference.calibration import (
+    Calibration,
+    FeatureNoise,
+    LinearMap,
+    LogitNoise,
+    NoiseSite,
+    Temperature,
+)
+from penumbra.inference.doubt import DOUBT_TAPS, doubt_levels
 from penumbra.inference.prediction import entropy
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.preprocess import Preprocess
@@ -42,7 +50,17 @@ def calibration(network):
         name: NoiseSite(gate=0.6, std=(1.0,) * channels, pattern=Pattern(length=16))
         for name, channels in zip(network.site_names, network.channels, strict=True)
     }
+    counts = [level.features.shape[1] for level in doubt_levels(torch.zeros(1, 1, 32, 32))]
+    rng = np.random.default_rng(0)
+    amplitudes = LinearMap(
+        taps=DOUBT_TAPS,
+        mean=tuple((0.0,) * n for n in counts),
+        std=tuple((1.0,) * n for n in counts),
+        weight=tuple(tuple(tuple(rng.normal(size=n).tolist()) for _ in (0, 16)) for n in counts),
+        bias=(0.5, 0.5),
+    )
     return Calibration(
+        logit_noise=LogitNoise(map=amplitudes, log_scale=-1.0, lengths=(0.0, 16.0)),
         temperature=Temperature(values=(1.5,)),
         noise_temperature=Temperature(values=(1.2,)),
         noise=FeatureNoise(sites=sites),
@@ -62,7 +80,8 @@ def make(network, sampler=None, **options):
 
 
 SAMPLERS = ["noise:4", "noise*augmentation:5", "augmentation", "dropout:3", "dropblock:3",
-            "multiplicative:3", "masksembles:3"]  # fmt: skip
+            "multiplicative:3", "masksembles:3", "logit-noise:6",
+            "logit-noise*augmentation:16"]  # fmt: skip
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -160,6 +179,25 @@ def test_ensembles_average_probabilities_not_logits(network):
     (both,) = make(network, "ensemble", members=[(network, other)])([image])
     mean = (one.probabilities + two.probabilities) / 2
     np.testing.assert_allclose(both.probabilities, mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["logit-noise:512", "logit-noise*augmentation:1024"])
+def test_samples_behind_a_pass_tend_to_the_moments_known_without_them(
+    network, calibration, sampler
+):
+    (found,) = make(network, sampler, calibration=calibration)([picture(32, 32)], keep_samples=1024)
+    passes = np.stack(list(found.samples))
+    np.testing.assert_allclose(found.probabilities, passes.mean(axis=0), atol=0.05)
+    np.testing.assert_allclose(found.class_uncertainty["variance"], passes.var(axis=0), atol=0.03)
+    np.testing.assert_allclose(
+        found.uncertainty["expected_entropy"],
+        np.mean([entropy(p) for p in passes], axis=0),
+        atol=0.06,
+    )
+    own = found.mask == 1
+    dice = [2 * (own & (p[1] >= 0.5)).sum() / (own.sum() + (p[1] >= 0.5).sum()) for p in passes]
+    np.testing.assert_allclose(found.sample_dice, dice, atol=1e-6)
+    assert found.uncertainty["standard_error"].max() == 0
 
 
 def test_dropout_of_a_network_is_woken_where_it_has_any():

@@ -20,6 +20,7 @@ from penumbra.inference.samplers import DISTURBANCES, Cost, Sampler
         ("noise*ensemble:12", "noise*ensemble:12"),
         ("cv-ensemble", "cv-ensemble"),
         ("logit-noise", "logit-noise:64"),
+        ("augmentation*logit-noise", "logit-noise*augmentation:64"),
     ],
 )
 def test_text_is_read_and_written_in_one_form(text, written):
@@ -77,6 +78,7 @@ def test_without_passes_every_symmetry_and_network_is_heard_once():
         ("augmentation:9", 8, 1, "at most 8"),
         ("ensemble:3", 1, 2, "at most 2"),
         ("noise*ensemble:8", 1, 3, "a multiple of the 3 networks"),
+        ("logit-noise*augmentation:40", 8, 1, "a multiple of 16"),
     ],
 )
 def test_passes_that_cannot_differ_are_refused(text, symmetries, members, wanted):
@@ -93,6 +95,7 @@ def test_passes_that_cannot_differ_are_refused(text, symmetries, members, wanted
         ("augmentation", True, Cost(8, 8)),
         ("noise*augmentation:8", True, Cost(8, 9)),
         ("noise*ensemble:6", True, Cost(3, 9)),
+        ("logit-noise*augmentation:64", True, Cost(8, 8, samples=64)),
         ("logit-noise:64", True, Cost(1, 1, samples=64)),
     ],
 )

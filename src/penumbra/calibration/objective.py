@@ -66,7 +66,8 @@ def tile_sums(values: Tensor, tile: int = TILE) -> Tensor:
     bottom, right = (-size % tile for size in values.shape[-2:])
     padded = F.pad(values, (0, right, 0, bottom))
     rows, columns = (size // tile for size in padded.shape[-2:])
-    return padded.unflatten(-2, (rows, tile)).unflatten(-1, (columns, tile)).sum(dim=(-3, -1))
+    tiles = padded.reshape(*padded.shape[:-2], rows, tile, columns, tile)
+    return tiles.sum(dim=(-3, -1))
 
 
 def tile_joint_nll(

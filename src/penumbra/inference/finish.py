@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from penumbra.inference.calibration import Calibration
 from penumbra.inference.flags import is_flagged
+from penumbra.inference.groups import TileResult
 from penumbra.inference.intervals import area_intervals
 from penumbra.inference.jobs import Job
-from penumbra.inference.passes import TileResult
 from penumbra.inference.prediction import Prediction, Samples, entropy
 from penumbra.inference.preprocess import probabilities_to_original
 from penumbra.inference.scores import image_scores
@@ -71,9 +72,12 @@ class Finish:
         self.predictor = predictor
         self.seed = seed
         sampler = predictor.sampler
-        self.count = sampler.passes or 1 if sampler.head else len(predictor.passes)
+        self.count = sampler.samples if sampler.head else len(predictor.passes)
         self.kept = kept if self.count > 1 else 0
         self.off = sampler.mask_from_off_pass or sampler.head is not None
+        learned = predictor.calibration or Calibration()
+        self.area = learned.area if learned.promises_for(sampler, learned.area) else None
+        self.flag = learned.flag if learned.promises_for(sampler, learned.flag) else None
 
     def __call__(
         self, job: Job, results: Iterator[TileResult], *, prepare_seconds: float
@@ -124,13 +128,9 @@ class Finish:
         scores = image_scores(
             mean, mask, maps, sample_dice=None if dice is None else float(dice.mean())
         )
-        learned = self.predictor.calibration
-        intervals = {}
-        if learned is not None and learned.area is not None:
-            intervals = dict(area_intervals(learned.area, mean))
-        flagged = None
-        if learned is not None and learned.flag is not None:
-            flagged = is_flagged(scores, learned.flag)
+        # Promises were made for the predictions of one sampler; under another they are withheld.
+        intervals = {} if self.area is None else dict(area_intervals(self.area, mean))
+        flagged = None if self.flag is None else is_flagged(scores, self.flag)
         return Prediction(
             probabilities=mean,
             mask=mask,

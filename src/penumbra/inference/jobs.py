@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penumbra.errors import ImageFileError, expected
+from penumbra.inference.groups import Group
 from penumbra.inference.members import Tiles
-from penumbra.inference.passes import Group
 from penumbra.inference.preprocess import Preprocess, WorkingImage, pad_square, to_working
 from penumbra.inference.tiling import TilePlan, plan_tiles
 from penumbra.noise.draws import image_keys, join_keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,20 @@ def marginal_moments(mean: Tensor, amplitudes: Tensor) -> Moments:
             entropy -= (p * logs).sum(dim=1)
     count = 2 * len(points)
     return _moments(total / count, square / count, entropy / count)
+
+
+def mixture(parts: Sequence[Moments]) -> Moments:
+    """Compute the moments of an even mixture, such as that over symmetries or networks.
+
+    The variance is the mean variance plus the variance of the means.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    means = torch.stack([each.mean for each in parts])
+    mean = means.mean(dim=0)
+    variance = torch.stack([each.variance for each in parts]).mean(dim=0)
+    entropy = torch.stack([each.expected_entropy for each in parts]).mean(dim=0)
+    return Moments(mean, variance + (means - mean).square().mean(dim=0), entropy)
 
 
 def _binary(mean: Tensor, amplitudes: Tensor) -> Moments:

@@ -2,153 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
+from penumbra.inference.groups import Group, PassTotals, TileResult, masks_of, mean_of, turned
+from penumbra.inference.head_passes import from_logit_noise, from_stochastic_head
 from penumbra.inference.members import Member, Tiles
-from penumbra.inference.moments import Moments
 from penumbra.inference.samplers import Pass, Sampler
-from penumbra.inference.symmetry import IDENTITY, Symmetry
-from penumbra.inference.uncertainty import PassSums
-from penumbra.models.probabilities import logits_to_probabilities
-
-_CHUNK = 8
-
-
-@dataclass(frozen=True)
-class TileResult:
-    """What the passes said about one tile.
-
-    Attributes:
-        planes: (P, h, w) float32, to be blended: the undisturbed pass (C, where there is one),
-            the mean (C), and with two passes or more the variance (C), the expected entropy and
-            the squared error of the mean (1 each), and the kept passes (S · C).
-        areas: (K, C) weighted sums of each pass's probabilities.
-        overlap: (K, C) weighted pixels that each pass's mask shares with the tile's mask.
-        mask_areas: (K, C) weighted pixels of each pass's mask.
-        own_areas: (C,) weighted pixels of the tile's mask.
-    """
-
-    planes: NDArray[np.float32]
-    areas: NDArray[np.float64]
-    overlap: NDArray[np.float64]
-    mask_areas: NDArray[np.float64]
-    own_areas: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Tiles that go through the networks together.
-
-    Attributes:
-        tiles: the tiles; the group may be filled up beyond `count`.
-        sizes: (N, 2) height and width of each tile's image.
-        shares: (N, h, w) how much of each pixel this tile decides, 0 outside of the image.
-        count: how many tiles are real.
-    """
-
-    tiles: Tiles
-    sizes: Tensor
-    shares: Tensor
-    count: int
-
-
-def masks_of(probabilities: Tensor, threshold: float) -> Tensor:
-    """Choose classes: (…, C, h, w) to (…, h, w) int64; two classes by the threshold."""
-    if probabilities.shape[-3] == 2:
-        return (probabilities[..., 1, :, :] >= threshold).long()
-    return probabilities.argmax(dim=-3)
-
-
-class _Sums:
-    """Running sums over passes; what is kept of a pass is a few numbers."""
-
-    def __init__(
-        self,
-        own: Tensor | None,
-        shares: Tensor,
-        *,
-        threshold: float,
-        keep: int,
-        antithetic: bool = False,
-    ) -> None:
-        self.own, self.shares, self.threshold, self.keep = own, shares, threshold, keep
-        self.sums = PassSums(antithetic=antithetic)
-        self.kept: list[Tensor] = []
-        self.masks: list[Tensor] = []
-        self.areas: list[NDArray[np.float64]] = []
-        self.overlap: list[NDArray[np.float64]] = []
-        self.mask_areas: list[NDArray[np.float64]] = []
-
-    def add(self, p: Tensor) -> None:
-        """Take one pass (N, C, h, w)."""
-        self.sums.add(p)
-        self.count(p.unsqueeze(1))
-
-    def count(self, p: Tensor) -> None:
-        """Count the areas and masks of some passes (N, S, C, h, w)."""
-        if missing := self.keep - len(self.kept):
-            self.kept += list(p[:, :missing].clone().unbind(1))
-        n, s, c = p.shape[:3]
-        weights = self.shares.reshape(n, 1, -1, 1)
-        self.areas.append(_numbers((p.reshape(n, s * c, 1, -1) @ weights).view(n, s, c)))
-        mask = masks_of(p, self.threshold)
-        if self.own is None:
-            # Few passes come without a mask of their own: symmetries and networks are few.
-            self.masks.append(mask.to(torch.uint8))
-        else:
-            self._compare(mask, self.own, c)
-
-    def _compare(self, mask: Tensor, own: Tensor, n_classes: int) -> None:
-        self.mask_areas.append(_class_areas(mask, self.shares, n_classes))
-        same = mask == own.unsqueeze(1)
-        # Where the two differ, no class is shared.
-        shared = torch.where(same, mask, n_classes)
-        self.overlap.append(_class_areas(shared, self.shares, n_classes))
-
-    def results(
-        self, off: Tensor | None, count: int, *, moments: Moments | None = None
-    ) -> Iterator[TileResult]:
-        """Give the results of the first `count` tiles; `moments` in place of the passes' own."""
-        sums = self.sums
-        if moments is None:
-            mean, variance = sums.mean, sums.variance
-            doubt = [sums.expected_entropy, sums.squared_error]
-        else:
-            mean, variance, entropy = moments
-            # Known without drawing anything, the mean has no Monte Carlo error.
-            doubt = [entropy, torch.zeros_like(entropy)]
-        own = masks_of(mean, self.threshold) if self.own is None else self.own
-        for mask in self.masks:
-            self._compare(mask.long(), own, mean.shape[1])
-        planes = [mean] if off is None else [off, mean]
-        if sums.passes > 1 or moments is not None:
-            planes += [variance, *(plane.unsqueeze(1) for plane in doubt), *self.kept]
-        joined = torch.cat(planes, dim=1).numpy()
-        own_areas = _class_areas(own.unsqueeze(1), self.shares, mean.shape[1])[:, 0]
-        areas, overlap, mask_areas = (
-            np.concatenate(each, axis=1) for each in (self.areas, self.overlap, self.mask_areas)
-        )
-        for n in range(count):
-            yield TileResult(joined[n], areas[n], overlap[n], mask_areas[n], own_areas[n])
-
-
-def _class_areas(mask: Tensor, shares: Tensor, n_classes: int) -> NDArray[np.float64]:
-    """Sum shares (N, h, w) by the class of masks (N, S, h, w), to (N, S, C)."""
-    n, s = mask.shape[:2]
-    weights = shares.reshape(n, -1, 1)
-    each = [(mask == c).to(shares.dtype).reshape(n, s, -1) @ weights for c in range(n_classes)]
-    return _numbers(torch.cat(each, dim=2))
-
-
-def _numbers(x: Tensor) -> NDArray[np.float64]:
-    return np.asarray(x.numpy(), dtype=np.float64)
+from penumbra.inference.symmetry import Symmetry
 
 
 def run_group(
@@ -168,8 +28,13 @@ def run_group(
     """
     tiles = group.tiles
     first = members[0]
-    if sampler.head is not None:
-        return _from_head(group, first, sampler, threshold=threshold, keep=keep)
+    if sampler.head == "logit-noise":
+        return from_logit_noise(
+            group, members, sampler, passes=passes, symmetries=symmetries, threshold=threshold,
+            keep=keep,
+        )  # fmt: skip
+    if sampler.head == "ssn":
+        return from_stochastic_head(group, first, sampler, threshold=threshold, keep=keep)
     off = None
     encoded = {}
     if sampler.mask_from_off_pass:
@@ -177,8 +42,8 @@ def run_group(
         for number, member in enumerate(members):
             encoded[number, 0] = member.encode(tiles)
             each.append(member.probabilities(encoded[number, 0], tiles, None))
-        off = torch.stack(each).mean(dim=0) if len(each) > 1 else each[0]
-    sums = _Sums(
+        off = mean_of(each)
+    sums = PassTotals(
         None if off is None else masks_of(off, threshold),
         group.shares,
         threshold=threshold,
@@ -189,69 +54,13 @@ def run_group(
     for one in passes:
         symmetry = symmetries[one.symmetry]
         if one.symmetry not in seen:
-            seen[one.symmetry] = _turned(group, symmetry)
-        turned, member = seen[one.symmetry], members[one.member]
+            seen[one.symmetry] = turned(group, symmetry)
+        shown, member = seen[one.symmetry], members[one.member]
         place = (one.member, one.symmetry)
         if place not in encoded:
-            encoded[place] = member.encode(turned)
+            encoded[place] = member.encode(shown)
         sample = one.sample if sampler.disturbance else None
-        sums.add(symmetry.undo(member.probabilities(encoded[place], turned, sample)))
+        sums.add(symmetry.undo(member.probabilities(encoded[place], shown, sample)))
         if not sampler.disturbance:
             del encoded[place]
-    return list(sums.results(off, group.count))
-
-
-def _turned(group: Group, symmetry: Symmetry) -> Tiles:
-    if symmetry == IDENTITY:
-        return group.tiles
-    x = group.tiles.x
-    origins = symmetry.origins(
-        group.tiles.origins, (x.shape[-2], x.shape[-1]), group.sizes.to(group.tiles.origins.dtype)
-    )
-    return Tiles(symmetry.apply(x).contiguous(), group.tiles.keys, origins)
-
-
-@torch.inference_mode()
-def _from_head(
-    group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
-) -> list[TileResult]:
-    """Draw samples behind one pass: noise in logit space, or a stochastic head."""
-    if sampler.head == "ssn":
-        return _from_stochastic_head(group, member, sampler, threshold=threshold, keep=keep)
-    tiles, count = group.tiles, sampler.passes or 1
-    logits, taps = member.logits(member.encode(tiles), tiles, None)
-    off = logits_to_probabilities(member.head.logits(logits, taps)).cpu()
-    sums = _Sums(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
-    for first in range(0, count, _CHUNK):
-        drawn = member.head.samples(
-            logits,
-            taps,
-            keys=tiles.keys,
-            first=first,
-            count=min(_CHUNK, count - first),
-            origins=tiles.origins,
-        )
-        sums.count(drawn.cpu())
-    moments = Moments(*(each.cpu() for each in member.head.moments(logits, taps)))
-    return list(sums.results(off, group.count, moments=moments))
-
-
-def _from_stochastic_head(
-    group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
-) -> list[TileResult]:
-    """Draw samples of the distribution that the network itself gives."""
-    tiles, count = group.tiles, sampler.passes or 1
-    network: Any = member.engine.module
-    encoded = member.encode(tiles)
-    distribution = network.distribution(encoded.x).float()
-    # One scale for mean and samples: that which calibration found for the mean.
-    mean, taps = member.logits(encoded, tiles, None)
-    off = logits_to_probabilities(member.head.logits(mean, taps)).cpu()
-    sums = _Sums(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
-    for first in range(0, count, _CHUNK):
-        drawn = distribution.sample(
-            tiles.keys, first=first, count=min(_CHUNK, count - first), origins=tiles.origins
-        )
-        for one in drawn.unbind(1):
-            sums.add(logits_to_probabilities(member.head.logits(one, taps)).cpu())
     return list(sums.results(off, group.count))

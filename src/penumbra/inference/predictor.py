@@ -18,14 +18,16 @@ from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine, Precision
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.finish import Finish
+from penumbra.inference.groups import TileResult
 from penumbra.inference.jobs import Job, TileRef, grouped, prepare
 from penumbra.inference.members import Member, check_members
-from penumbra.inference.passes import TileResult, run_group
+from penumbra.inference.passes import run_group
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.preprocess import Preprocess
 from penumbra.inference.samplers import Cost, Sampler
 from penumbra.inference.symmetry import Symmetries, symmetries_of
 from penumbra.models.storage import load_model
+from penumbra.models.weights import check_weights
 
 _MOST_KEPT = 2**31
 """Bytes of single passes kept for one image; beyond that they are refused rather than swapped."""
@@ -54,6 +56,7 @@ class Predictor:
     Raises:
         SettingsError: the threshold, the overlap, the batch size, the device or the sampler is
             not possible.
+        RunError: a weight is not finite, or the calibration is that of another network.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class Predictor:
         check_members([network for network, _ in networks], getattr(model, "n_classes", 1))
         if not self.sampler.ensemble:
             networks = networks[:1]
+        for network, _ in networks:
+            check_weights(network)
         self.members = tuple(
             Member(
                 Engine.of(network, device=device, precision=precision, batch_size=batch_size),
@@ -98,10 +103,8 @@ class Predictor:
             )
             for network, learned in networks
         )
-        self.passes = (
-            ()
-            if self.sampler.head
-            else self.sampler.passes_of(symmetries=len(self.symmetries), members=len(self.members))
+        self.passes = self.sampler.passes_of(
+            symmetries=len(self.symmetries), members=len(self.members)
         )
 
     @property
@@ -184,7 +187,7 @@ class Predictor:
             SettingsError: keeping so many passes would take more than 2 GiB for one image.
         """
         started = time.perf_counter()
-        keep = min(keep_samples, len(self.passes) or self.sampler.passes or 1)
+        keep = min(keep_samples, self.sampler.samples if self.sampler.head else len(self.passes))
         jobs = [
             prepare(image, self.preprocess, overlap=self.overlap, seed=seed) for image in images
         ]

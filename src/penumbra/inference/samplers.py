@@ -76,8 +76,9 @@ class Sampler:
         ensemble: whether passes run through several networks. Networks that differ by their seed
             are an ``ensemble``; those of the folds of one cross-validation a ``cv-ensemble``,
             which is another thing: its members saw different data.
-        head: samples drawn behind one pass: noise in logit space, or a stochastic head.
-        passes: how many; ``None`` for as many as there are symmetries or networks.
+        head: samples drawn behind a pass: noise in logit space, or a stochastic head.
+        passes: how many, or how many samples of a head, evenly over symmetries and networks;
+            ``None`` for as many as there are symmetries or networks.
         strength: of the disturbance: its rate, or its amplitude.
 
     Examples:
@@ -108,9 +109,10 @@ class Sampler:
         disturbances = [kind for kind in kinds if kind in DISTURBANCES]
         ensembles = [kind for kind in kinds if kind in ENSEMBLES]
         heads = [kind for kind in kinds if kind in _HEADS]
-        alone = {"deterministic", *_HEADS} & set(kinds)
-        if len(disturbances) > 1 or len(ensembles) > 1 or (alone and len(kinds) > 1):
-            raise _refused(text, "at most one disturbance, with augmentation and an ensemble")
+        alone = {"deterministic", "ssn"} & set(kinds)
+        drawn = len(disturbances) + len(heads)
+        if drawn > 1 or len(ensembles) > 1 or (alone and len(kinds) > 1):
+            raise _refused(text, "at most one of them drawn, with augmentation and an ensemble")
         passes = int(match["passes"]) if match["passes"] else None
         if passes is not None and not 1 <= passes <= 10_000:
             raise _refused(text, "of 1 to 10000 passes")
@@ -136,11 +138,17 @@ class Sampler:
 
     def __str__(self) -> str:
         """Write the sampler as `parse` reads it."""
-        parts = [self.disturbance, "augmentation" if self.augmented else None, self.ensemble]
-        text = "*".join(part for part in (*parts, self.head) if part) or "deterministic"
+        drawn = self.disturbance or self.head
+        parts = [drawn, "augmentation" if self.augmented else None, self.ensemble]
+        text = "*".join(part for part in parts if part) or "deterministic"
         if self.passes is not None and text != "deterministic":
             text += f":{self.passes}"
         return text + (f"@{self.strength:g}" if self.strength is not None else "")
+
+    @property
+    def samples(self) -> int:
+        """How many samples a head draws."""
+        return self.passes or _DEFAULT_SAMPLES
 
     @property
     def mask_from_off_pass(self) -> bool:
@@ -148,7 +156,7 @@ class Sampler:
         return self.disturbance is not None
 
     def passes_of(self, *, symmetries: int, members: int) -> tuple[Pass, ...]:
-        """Write the passes down.
+        """Write the passes down; those of a head are the networks' alone, without its samples.
 
         Args:
             symmetries: how many the images have.
@@ -169,7 +177,12 @@ class Sampler:
             )
         s = symmetries if self.augmented else 1
         m = members if self.ensemble else 1
-        count = self.passes or s * m
+        count = s * m if self.head else self.passes or s * m
+        if self.head and (self.passes or _DEFAULT_SAMPLES) % (2 * s * m) and s * m > 1:
+            raise SettingsError(
+                expected(f"the samples of {self}", f"a multiple of {2 * s * m}, a pair for each "
+                         "symmetry and network", self.passes, "64")
+            )  # fmt: skip
         if self.disturbance is None and count > s * m:
             raise SettingsError(
                 expected(f"the passes of {self}", f"at most {s * m}, all that differ", count,
@@ -188,7 +201,8 @@ class Sampler:
     def cost(self, *, symmetries: int, members: int, encodes_once: bool) -> Cost:
         """Count the runs of encoder and decoder for one tile."""
         if self.head:
-            return Cost(1, 1, samples=self.passes or _DEFAULT_SAMPLES)
+            runs = len(self.passes_of(symmetries=symmetries, members=members))
+            return Cost(runs, runs, samples=self.samples)
         passes = self.passes_of(symmetries=symmetries, members=members)
         off = (members if self.ensemble else 1) if self.mask_from_off_pass else 0
         inputs = {(p.member, p.symmetry) for p in passes} | {(m, 0) for m in range(off)}

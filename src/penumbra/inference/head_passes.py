@@ -1,0 +1,103 @@
+"""Samples drawn behind the networks: noise in logit space, and stochastic heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from penumbra.inference.groups import Group, PassTotals, TileResult, masks_of, mean_of, turned
+from penumbra.inference.members import Member, Tiles
+from penumbra.inference.moments import Moments, mixture
+from penumbra.inference.samplers import Pass, Sampler
+from penumbra.inference.symmetry import Symmetry
+from penumbra.models.probabilities import logits_to_probabilities
+
+_CHUNK = 8
+
+
+def from_logit_noise(
+    group: Group,
+    members: Sequence[Member],
+    sampler: Sampler,
+    *,
+    passes: Sequence[Pass],
+    symmetries: Sequence[Symmetry],
+    threshold: float,
+    keep: int,
+) -> list[TileResult]:
+    """Draw samples from noise in logit space behind every pass, and know their moments exactly."""
+    seen = [
+        _Drawn.of(members[one.member], turned(group, symmetries[one.symmetry]), one, symmetries)
+        for one in passes
+    ]
+    off = mean_of([each.off for each in seen])
+    sums = PassTotals(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
+    pairs = sampler.samples // len(seen)
+    for number, each in enumerate(seen):
+        for begin in range(0, pairs, _CHUNK):
+            first = number * pairs + begin
+            sums.count(each.samples(first, min(_CHUNK, pairs - begin)))
+    return list(sums.results(off, group.count, moments=mixture([each.moments for each in seen])))
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What one pass says, and the noise behind it."""
+
+    member: Member
+    symmetry: Symmetry
+    tiles: Tiles
+    logits: Tensor
+    taps: tuple[Tensor, ...]
+
+    @classmethod
+    @torch.inference_mode()
+    def of(cls, member: Member, tiles: Tiles, one: Pass, symmetries: Sequence[Symmetry]) -> _Drawn:
+        logits, taps = member.logits(member.encode(tiles), tiles, None)
+        return cls(member, symmetries[one.symmetry], tiles, logits, taps)
+
+    @property
+    @torch.inference_mode()
+    def off(self) -> Tensor:
+        scaled = self.member.head.logits(self.logits, self.taps)
+        return self.symmetry.undo(logits_to_probabilities(scaled).cpu())
+
+    @property
+    @torch.inference_mode()
+    def moments(self) -> Moments:
+        found = self.member.head.moments(self.logits, self.taps)
+        return Moments(*(self.symmetry.undo(each.cpu()) for each in found))
+
+    @torch.inference_mode()
+    def samples(self, first: int, count: int) -> Tensor:
+        drawn = self.member.head.samples(
+            self.logits, self.taps, keys=self.tiles.keys, first=first, count=count,
+            origins=self.tiles.origins,
+        )  # fmt: skip
+        return self.symmetry.undo(drawn.cpu()).contiguous()
+
+
+@torch.inference_mode()
+def from_stochastic_head(
+    group: Group, member: Member, sampler: Sampler, *, threshold: float, keep: int
+) -> list[TileResult]:
+    """Draw samples of the distribution that the network itself gives."""
+    tiles, count = group.tiles, sampler.samples
+    network: Any = member.engine.module
+    encoded = member.encode(tiles)
+    distribution = network.distribution(encoded.x).float()
+    # One scale for mean and samples: that which calibration found for the mean.
+    mean, taps = member.logits(encoded, tiles, None)
+    off = logits_to_probabilities(member.head.logits(mean, taps)).cpu()
+    sums = PassTotals(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
+    for first in range(0, count, _CHUNK):
+        drawn = distribution.sample(
+            tiles.keys, first=first, count=min(_CHUNK, count - first), origins=tiles.origins
+        )
+        for one in drawn.unbind(1):
+            sums.add(logits_to_probabilities(member.head.logits(one, taps)).cpu())
+    return list(sums.results(off, group.count))
