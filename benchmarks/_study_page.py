@@ -35,14 +35,22 @@ class Question:
 
 
 _ONE = ("local", "noise", "input-gates", "noise-encoder", "logit-noise", "augmentation")
-_MORE = ("noise+augmentation", "local+augmentation", "dropout", "noise-trained", "ssn")
+_MORE = (
+    "logit-noise+augmentation",
+    "noise+augmentation",
+    "local+augmentation",
+    "dropout",
+    "noise-trained",
+    "ssn",
+)
 _SEVERAL = ("ensemble-2", "ensemble-3", "ensemble-5")
 _SHIFTS = ("blur-3", "contrast-3", "noise-3")
 _INSERTED = ("dropout-inserted", "dropblock-inserted", "multiplicative-inserted")
 
 QUESTIONS = (
     Question("study-edges", ("dice", "boundary_f1", "hd95"),
-             ("noise", "logit-noise", "augmentation", "dropout", "noise-trained", "ensemble-5")),
+             ("noise", "logit-noise", "logit-noise+augmentation", "augmentation", "dropout",
+              "noise-trained", "ensemble-5")),
     Question("study-calibration", ("nll", "joint_nll", "ece", "aurc"),
              (*_ONE, *_MORE, *_INSERTED, *_SEVERAL)),
     Question("study-failure", ("image_aurc",), (*_ONE, *_MORE, *_INSERTED, *_SEVERAL)),
@@ -55,12 +63,15 @@ QUESTIONS = (
              ("noise-gaussian", "noise-perlin", "noise-simplex", "noise-8px", "noise-64px",
               "noise-n4", "noise-n64", "noise-16"), base="noise"),
     Question("study-aim-dropout", ("joint_nll", "image_aurc", "nll", "aurc"),
-             ("logit-noise", "noise", "noise+augmentation"), base="dropout"),
+             ("logit-noise", "logit-noise+augmentation", "noise", "noise+augmentation"),
+             base="dropout"),
     Question("study-aim-augmentation", ("joint_nll", "image_aurc", "nll", "aurc"),
-             ("logit-noise", "noise", "noise+augmentation", "local+augmentation"),
+             ("logit-noise", "logit-noise+augmentation", "noise", "noise+augmentation",
+              "local+augmentation"),
              base="augmentation"),
     Question("study-aim-ensemble", ("nll", "joint_nll"),
-             ("local", "logit-noise", "noise", "augmentation", "local+augmentation"),
+             ("local", "logit-noise", "logit-noise+augmentation", "noise", "augmentation",
+              "local+augmentation"),
              base="ensemble-5"),
 )  # fmt: skip
 
