@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from penumbra.calibration.frozen import Frozen, check_weights
+from penumbra.calibration.frozen import Frozen
 from penumbra.calibration.held_out import collect
 from penumbra.errors import RunError, SettingsError, SourceError
 from penumbra.inference.jobs import prepare
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.unet.unet import UNet
+from penumbra.models.weights import check_weights
 
 CROP = Preprocess(size=32, fit="crop", channels=1)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from penumbra.calibration.fit import calibrate_frozen
-from penumbra.calibration.frozen import Frozen, check_weights
+from penumbra.calibration.frozen import Frozen
 from penumbra.calibration.held_out import collect
 from penumbra.calibration.options import CalibrationOptions
 from penumbra.calibration.promises import with_promises
@@ -15,6 +15,7 @@ from penumbra.errors import RunError, SettingsError, SourceError, expected
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.storage import load_model
+from penumbra.models.weights import check_weights
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable
 from penumbra.training.run import Run

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from penumbra.calibration.held_out import HeldOut
-from penumbra.errors import RunError, SettingsError, expected
+from penumbra.errors import SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Temperature
+from penumbra.models.weights import check_weights
 from penumbra.noise.find import find_sites, find_taps
 from penumbra.noise.sites import AtSite, Encoded, Sites
 
@@ -232,18 +233,3 @@ def _statistics(moments: Tensor) -> SiteStatistics:
     mean, square = moments
     std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(LEAST_STD)
     return SiteStatistics(mean.float(), std.float())
-
-
-def check_weights(network: nn.Module) -> None:
-    """Refuse a network with a weight that is not finite.
-
-    Raises:
-        RunError: the text names the tensor.
-    """
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            bad = int((~torch.isfinite(tensor)).sum())
-            raise RunError(
-                expected(f"the weights {name}", "finite", f"{bad} of {tensor.numel()} that are not",
-                         "an earlier checkpoint, or training again at a lower learning rate")
-            )  # fmt: skip

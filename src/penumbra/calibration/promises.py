@@ -76,8 +76,10 @@ def with_promises(
             expected(f"the samples of {source.name}", "images with masks", "none that can be used",
                      "another --split")
         )  # fmt: skip
+    fitted_for = {"sampler": str(predictor.sampler)}
     area = fit_area(cases, level=LEVEL, class_names=source.class_names)
-    flag = fit_flag(scores, dice, [case.group for case in cases])
+    area = area.model_copy(update=fitted_for)
+    flag = fit_flag(scores, dice, [case.group for case in cases]).model_copy(update=fitted_for)
     notes = [*calibration.record.get("notes", []), *interval_notes(area)]
     return calibration.model_copy(
         update={"area": area, "flag": flag, "record": calibration.record | {"notes": notes}}

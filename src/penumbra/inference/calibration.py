@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from penumbra.errors import RunError, expected
+from penumbra.errors import RunError, SettingsError, expected
+from penumbra.inference.samplers import Sampler
+from penumbra.inference.scores import SCORES
 from penumbra.noise.patterns import Pattern
 from penumbra.storage import write_json
 
@@ -45,6 +47,20 @@ class LinearMap(_Settings):
     weight: tuple[tuple[Vector, ...], ...]
     bias: Vector
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        levels = (self.mean, self.std, self.weight)
+        if {len(level) for level in levels} != {len(self.taps)}:
+            raise ValueError(f"mean, std or weight are not of {len(self.taps)} levels")
+        for name, mean, std, rows in zip(self.taps, *levels, strict=True):
+            if len(rows) != len(self.bias):
+                raise ValueError(f"{len(rows)} rows at {name} for {len(self.bias)} biases")
+            if {len(mean), len(std), *map(len, rows)} != {len(mean)}:
+                raise ValueError(f"mean, std and weight at {name} differ in their channels")
+            if not all(s > 0 for s in std):
+                raise ValueError(f"a standard deviation at {name} that is not above 0")
+        return self
+
 
 class Temperature(_Settings):
     """How logits are scaled before they become probabilities.
@@ -56,6 +72,16 @@ class Temperature(_Settings):
     kind: Literal["global", "class", "local"] = "global"
     values: Vector = Field(default=(1.0,), min_length=1)
     map: LinearMap | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not all(value > 0 for value in self.values):
+            raise ValueError(f"a temperature that is not above 0 among {self.values}")
+        if self.kind != "class" and len(self.values) != 1:
+            raise ValueError(f"{len(self.values)} values for a {self.kind} temperature")
+        if self.kind == "local" and (self.map is None or len(self.map.bias) != 1):
+            raise ValueError("a local temperature without a map of one row")
+        return self
 
 
 class NoiseSite(_Settings):
@@ -72,17 +98,28 @@ class NoiseSite(_Settings):
     """
 
     gate: float = Field(ge=0)
-    std: Vector
+    std: Vector = Field(min_length=1)
     pattern: Pattern = Pattern()
     gate_weight: Vector = ()
     gate_bias: float = 0.0
     mean: Vector = ()
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if not all(s >= 0 for s in self.std):
+            raise ValueError("a standard deviation below 0")
+        for name, given in (("gate_weight", self.gate_weight), ("mean", self.mean)):
+            if given and len(given) != len(self.std):
+                raise ValueError(f"{len(given)} numbers of {name} for {len(self.std)} channels")
+        if self.gate_weight and not self.mean:
+            raise ValueError("a gate that depends on the features, without their means")
+        return self
+
 
 class FeatureNoise(_Settings):
-    """Calibrated noise in features, by site."""
+    """Calibrated noise in features, by site; there is at least one."""
 
-    sites: dict[str, NoiseSite]
+    sites: dict[str, NoiseSite] = Field(min_length=1)
     antithetic: bool = True
 
 
@@ -98,9 +135,18 @@ class LogitNoise(_Settings):
     """
 
     map: LinearMap
-    log_scale: float
-    lengths: Vector
+    log_scale: float = Field(ge=-50, le=50)
+    lengths: Vector = Field(min_length=1)
     temperature: float = Field(default=1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if min(self.lengths) < 0:
+            raise ValueError(f"a length below 0 among {self.lengths}")
+        rows = len(self.map.bias)
+        if rows == 0 or rows % len(self.lengths):
+            raise ValueError(f"{rows} rows of the map for {len(self.lengths)} lengths")
+        return self
 
 
 class AreaInterval(_Settings):
@@ -116,22 +162,61 @@ class AreaInterval(_Settings):
         group_quantile: per class, for the sum over a group's images.
         n_groups: validation groups it rests on.
         coverage: per class, of images of groups left out of the fit, one group at a time.
+        sampler: whose predictions it was fitted on; ``None`` stands for the calibration's.
     """
 
     level: float = Field(gt=0, lt=1)
     class_names: tuple[str, ...]
     quantile: tuple[float | None, ...]
     group_quantile: tuple[float | None, ...]
-    n_groups: int
+    n_groups: int = Field(ge=0)
     coverage: tuple[float | None, ...] = ()
+    sampler: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        rows = {
+            "quantile": self.quantile,
+            "group_quantile": self.group_quantile,
+            "coverage": self.coverage,
+        }
+        for name, row in rows.items():
+            if len(row) != len(self.class_names) and (row or name != "coverage"):
+                raise ValueError(f"{len(row)} values of {name} for {len(self.class_names)} classes")
+            if any(value is not None and value < 0 for value in row):
+                raise ValueError(f"a value of {name} below 0")
+        _check_sampler(self.sampler)
+        return self
 
 
 class Flag(_Settings):
-    """When an image asks to be looked at: a score above a threshold, both from validation."""
+    """When an image asks to be looked at: a score above a threshold, both from validation.
+
+    Attributes:
+        score: one of `penumbra.inference.scores.SCORES`.
+        threshold: above it, an image is flagged.
+        share: of the validation images that may be above.
+        sampler: whose predictions it was fitted on; ``None`` stands for the calibration's.
+    """
 
     score: str
     threshold: float
-    share: float = 0.2
+    share: float = Field(default=0.2, gt=0, lt=1)
+    sampler: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.score not in SCORES:
+            raise ValueError(f"the score {self.score!r}, which is none of {', '.join(SCORES)}")
+        _check_sampler(self.sampler)
+        return self
+
+
+def _check_sampler(text: str | None) -> None:
+    try:
+        Sampler.parse("deterministic" if text is None else text)
+    except SettingsError as error:
+        raise ValueError(f"the sampler {text!r}, which cannot be read") from error
 
 
 class Calibration(_Settings):
@@ -149,7 +234,7 @@ class Calibration(_Settings):
         record: how it was fitted, and what was kept against what, in plain values.
     """
 
-    version: int = CALIBRATION_VERSION
+    version: int = Field(default=CALIBRATION_VERSION, ge=1, strict=True)
     temperature: Temperature = Temperature()
     noise_temperature: Temperature | None = None
     noise: FeatureNoise | None = None
@@ -158,6 +243,24 @@ class Calibration(_Settings):
     area: AreaInterval | None = None
     flag: Flag | None = None
     record: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        _check_sampler(self.sampler)
+        return self
+
+    def promises_for(self, sampler: Sampler, part: AreaInterval | Flag | None) -> bool:
+        """Say whether intervals or flags hold for predictions by this sampler.
+
+        Examples:
+            >>> learned = Calibration(sampler="noise:8", flag=Flag(score="soft_dice", threshold=1))
+            >>> [learned.promises_for(Sampler.parse(text), learned.flag)
+            ...  for text in ("noise:8", "deterministic")]
+            [True, False]
+        """
+        if part is None:
+            return False
+        return str(Sampler.parse(part.sampler or self.sampler)) == str(sampler)
 
     @classmethod
     def read(cls, run: Path) -> Self | None:
@@ -178,12 +281,23 @@ class Calibration(_Settings):
                              "upgrading Penumbra, since a newer version wrote it")
                 )  # fmt: skip
             return cls.model_validate(document)
-        except (OSError, ValueError, ValidationError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(
-                expected(str(path), "a calibration", reason, "`penumbra calibrate` again")
+                expected(str(path), "a calibration", _reason(error), "`penumbra calibrate` again")
             ) from error
 
     def write(self, run: Path) -> None:
         """Write `calibration.json` into a run folder, atomically."""
         write_json(Path(run) / CALIBRATION_FILE, self.model_dump(mode="json"))
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what is wrong with the file, and where."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        message = str(first["msg"]).removeprefix("Value error, ")
+        return f"{place}: {message}" if place else message
+    if isinstance(error, RecursionError):
+        return "brackets within brackets without end"
+    return " ".join(str(error).split())[:200]

@@ -64,6 +64,8 @@ class MapTensors:
         by_grid: dict[tuple[int, int, int], Tensor] = {}
         for weight, level in zip(self.weight, levels, strict=True):
             features = level.features.float()
+            if features.shape[1] != weight.shape[1]:
+                raise _wrong(f"one of {weight.shape[1]} channels for {features.shape[1]}")
             mapped = F.conv2d(features, weight.to(features.device)[:, :, None, None])
             # Levels on one grid are enlarged together.
             grid = (level.stride, mapped.shape[-2], mapped.shape[-1])

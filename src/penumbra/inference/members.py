@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from penumbra.errors import SettingsError, expected
+from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.disturbances import ByName, disturbance_of, missing
@@ -83,6 +83,10 @@ class Member:
             self.short = SkipNoise.of(
                 engine.module, self.perturbation.injector, taps=self.head.taps
             )
+        if self.short is not None and self.perturbation is not None:
+            unet = self.short.unet
+            for site, channels in zip(unet.site_names, unet.channels, strict=True):
+                _check_channels(self.perturbation, site, channels)
 
     @property
     def antithetic(self) -> bool:
@@ -145,6 +149,7 @@ class _AtSite:
     sample: int
 
     def __call__(self, h: Tensor, site: str, stride: float) -> Tensor:
+        _check_channels(self.perturbation, site, h.shape[1])
         return self.perturbation(
             h,
             site,
@@ -153,6 +158,18 @@ class _AtSite:
             stride=stride,
             origins=self.tiles.origins,
         )
+
+
+def _check_channels(perturbation: Perturbation, site: str, channels: int) -> None:
+    """Refuse noise that was fitted to features of another network."""
+    if not isinstance(perturbation, InjectedNoise) or site not in perturbation.injector.sites:
+        return
+    known = len(perturbation.injector.std(site))
+    if known != channels:
+        raise RunError(
+            expected(f"the noise at {site}", f"that of a network of {known} channels there",
+                     channels, "`penumbra calibrate` again, for this network")
+        )  # fmt: skip
 
 
 def check_members(members: Sequence[Any], n_classes: int) -> None:

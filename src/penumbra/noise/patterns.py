@@ -20,7 +20,7 @@ class Pattern(BaseModel):
         persistence: amplitude of each octave relative to the one before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: PatternName = "lattice"
     length: float = Field(default=32.0, gt=0)
