@@ -7,6 +7,10 @@ groups (patients, slides) are drawn like the validation groups: intervals fitted
 promise nothing about another.
 
 - Estimate and scale are those of `penumbra.inference.areas`.
+- The same holds for what the predictions are made with. `penumbra calibrate` fits temperatures and
+  noise and chooses the sampler on the same validation groups as the intervals, so that validation
+  errors are a little smaller than those of new groups and the guarantee is approximate there. It
+  is exact only where calibration and intervals are fitted on different groups.
 - **Images of one group are no independent evidence.** An image of a group of n_g counts as 1 / n_g.
   With G groups the quantile is that of Σ_g Σ_i δ(r_gi) / ((G + 1) n_g) + δ(∞) / (G + 1). Pooled
   distribution functions of groups are due to R. Dunn, L. Wasserman and A. Ramdas (Distribution-free

@@ -67,8 +67,9 @@ class DropBlock:
 
     Seeds of squares lie on the image's own grid, outside the window too, with probability
     γ = 1 − (1 − rate)^(1/b²): every feature is then dropped with probability `rate` exactly, also
-    at borders, and overlapping windows agree. The paper's γ is the first-order term of this, and
-    it rescales by the share that was kept in the window; here it is 1 / (1 − rate).
+    at borders, and overlapping windows agree up to the rounding of floor(origin / stride). The
+    paper's γ is the first-order term of this, and it rescales by the share that was kept in the
+    window; here it is 1 / (1 − rate).
 
     Attributes:
         rate: probability that a feature is dropped, 0 ≤ rate < 1.

@@ -2,7 +2,9 @@
 
 `draw` gives a field, `add_field` adds one to features without laying it out first. A field is a
 function of (key, channel, place in the image): two overlapping windows of one image see the same
-field, alone, in any batch and on any number of threads.
+field, alone, in any batch and on any number of threads. White noise lives on the feature grid, and
+a window's place there is floor(origin / stride): where its origin is no multiple of the stride, it
+sees the image's white noise shifted by less than one feature.
 """
 
 from __future__ import annotations

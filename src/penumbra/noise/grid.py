@@ -64,6 +64,9 @@ def keys_at(name: str, keys: Tensor, sample: int, site: str, h: Tensor) -> Tenso
 def first_feature(origins: Tensor | None, stride: float) -> Tensor | None:
     """Find the first feature of each window on its image's feature grid, (N, 2) int64.
 
+    It is floor(origin / stride): windows whose origins are no multiples of the stride agree with
+    each other up to a shift of less than one feature.
+
     Args:
         origins: (N, 2) row and column of the windows in image pixels, or ``None``.
         stride: image pixels from one feature to the next.

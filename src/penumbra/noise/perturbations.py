@@ -2,8 +2,10 @@
 
 Every draw is a function of (image, pass, site, channel, position in the image) and of nothing
 else: the same image gets the same disturbance alone and in any batch, and two overlapping tiles
-of one image agree where they overlap. None of them moves the mean: averaged over passes, the
-features are what they were.
+of one image agree where they overlap. For what is drawn per feature (dropout, DropBlock,
+multiplicative and white noise) a tile's place is floor(origin / stride): they agree up to a shift
+of less than one feature, and exactly where origins are multiples of the stride. None of them
+moves the mean: averaged over passes, the features are what they were.
 """
 
 from __future__ import annotations
