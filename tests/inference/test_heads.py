@@ -223,18 +223,15 @@ def test_two_windows_of_one_image_are_parts_of_one_sample():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(RunError, match="global temperature"):
-        Head.of(Calibration(temperature=Temperature(values=(1.0, 2.0))), 2)
-    with pytest.raises(RunError, match="positive values"):
-        Head.of(Calibration(temperature=Temperature(values=(-1.0,))), 1)
-    with pytest.raises(RunError, match="local temperature"):
-        Head.of(Calibration(temperature=Temperature(kind="local")), 1)
-    noise = LogitNoise(map=linear(4), log_scale=0.0, lengths=LENGTHS)
+    two = Temperature(kind="class", values=(1.0, 2.0))
+    with pytest.raises(RunError, match="class temperature"):
+        Head.of(Calibration(temperature=two), 3)
+    noise = LogitNoise(map=linear(2 * len(LENGTHS)), log_scale=0.0, lengths=LENGTHS)
     with pytest.raises(RunError, match="noise in logit space"):
         Head.of(Calibration(logit_noise=noise), 1)
     broken = linear(1).model_copy(update={"std": ((1.0,) * 6, (0.0,) * 3)})
     with pytest.raises(RunError, match="linear map"):
-        Head.of(Calibration(temperature=Temperature(kind="local", map=broken)), 1)
+        MapTensors.of(broken)
     logits, _ = batch(1, 1)
     with pytest.raises(SettingsError, match="without noise in logit space"):
         Head.of(None, 1).marginal(logits, ())

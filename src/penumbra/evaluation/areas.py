@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.sample import IGNORE
+from penumbra.evaluation.bootstrap import RESAMPLES, Interval, bootstrap, interval
+from penumbra.inference.areas import AreaCase
+from penumbra.inference.calibration import AreaInterval
+from penumbra.inference.intervals import group_interval
 
 Floats = NDArray[np.float64]
 
@@ -87,3 +92,60 @@ def area_scores(sums: AreaSums) -> Floats:
         ],
         axis=-1,
     )
+
+
+def volume_section(
+    area: AreaInterval,
+    cases: Sequence[AreaCase],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Say per class whether the intervals of volumes hold: of sums over a group's images.
+
+    Args:
+        area: what the intervals were made by.
+        cases: one per image; pixels that are ignored count on neither side.
+        resamples: of the bootstrap over groups.
+        seed: of the bootstrap.
+
+    Returns:
+        Class name → ``n_groups``, the scores of `AREAS`, and ``groups`` with the lowest,
+        estimated, highest and true volume in pixels. Groups of one image are left out: theirs is
+        an area. Nothing where there are no others.
+    """
+    by_group: dict[str, list[AreaCase]] = {}
+    for case in cases:
+        by_group.setdefault(case.group, []).append(case)
+    groups = sorted(group for group, own in by_group.items() if len(own) > 1)
+    if not groups:
+        return {}
+    found = [group_interval(area, [case.estimate for case in by_group[g]]) for g in groups]
+    truth = [np.sum([case.truth for case in by_group[g]], axis=0) for g in groups]
+    section: dict[str, dict[str, Any]] = {}
+    for c, name in enumerate(area.class_names):
+        rows = [(*each[name], float(true[c])) for each, true in zip(found, truth, strict=True)]
+        section[name] = {
+            "n_groups": len(groups),
+            **_scores_of(np.array([_volume_row(row) for row in rows]), resamples, seed),
+            "groups": {
+                group: dict(zip(("low", "estimate", "high", "truth"), row, strict=True))
+                for group, row in zip(groups, rows, strict=True)
+            },
+        }
+    return section
+
+
+def _scores_of(table: Floats, resamples: int, seed: int) -> dict[str, Interval]:
+    def scores(weights: Floats) -> Floats:
+        return area_scores(AreaSums(weights @ table))
+
+    value, low, high = bootstrap(scores, n_groups=len(table), resamples=resamples, seed=seed)
+    return {key: interval(value[i], low[i], high[i]) for i, key in enumerate(AREAS)}
+
+
+def _volume_row(row: tuple[float, float, float, float]) -> tuple[float, ...]:
+    low, estimate, high, truth = row
+    width, shown = high - low, truth > 0
+    relative = width / truth if shown else 0.0
+    return 1.0, float(low <= truth <= high), width, float(shown), relative, abs(estimate - truth)

@@ -132,7 +132,8 @@ class Evaluation:
         sums: what everything above was made of, per group; merges and resamples exactly.
         findings: samples that could not be scored, and why.
         sections: ``risk`` (doubt against what went wrong: ``pixels``, ``images`` and ``flags``),
-            ``samples`` (with several passes), ``areas`` (with area intervals), ``readers`` (with
+            ``samples`` (with several passes), ``areas`` (with area intervals; `score_run` adds
+            ``volumes`` where groups hold several images), ``readers`` (with
             several readers) and ``truth`` (with the true probability); those that apply.
     """
 

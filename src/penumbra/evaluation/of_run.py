@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from penumbra.data.sample import Finding
 from penumbra.data.source import Source
-from penumbra.evaluation.cases import Case, Predict, predicted_cases
+from penumbra.evaluation.areas import volume_section
+from penumbra.evaluation.cases import Case, Predict, predicted_cases, problem_of
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.readers import readers_of, true_probability_of
 from penumbra.evaluation.report import ErrorsByDoubt, write_report
 from penumbra.evaluation.report_of_run import report_of_run
+from penumbra.inference.areas import AreaCase, area_case
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
@@ -78,6 +80,16 @@ def _keeping(predictor: Predictor, keep_samples: int | None, seed: int) -> tuple
     return predict, kept
 
 
+def _with_volumes(evaluation: Evaluation, volumes: Mapping[str, Any]) -> Evaluation:
+    """Say beside the areas of a class whether the intervals of its volumes hold."""
+    areas = {
+        name: {**row, "volumes": volumes[name]} if name in volumes else row
+        for name, row in evaluation.sections.get("areas", {}).items()
+    }
+    sections = {**evaluation.sections, **({"areas": areas} if areas else {})}
+    return replace(evaluation, sections=sections)
+
+
 def score_run(
     run: Run,
     source: Source,
@@ -110,6 +122,10 @@ def score_run(
         predictor = Predictor.load(run.folder)
     predict, kept = _keeping(predictor, keep_samples, seed)
     doubt = ErrorsByDoubt()
+    learned = predictor.calibration
+    area = learned.area if learned else None
+    area = area if learned and learned.promises_for(predictor.sampler, area) else None
+    shown: list[AreaCase] = []
 
     def watched() -> Iterator[Case | Finding]:
         nonlocal doubt
@@ -122,6 +138,10 @@ def score_run(
         for case in progress(cases, total=len(source), what="scoring"):
             if isinstance(case, Case) and case.truth.shape == case.prediction.mask.shape:
                 doubt = doubt.update(case.prediction, case.truth)
+                if area is not None and problem_of(case, source.n_classes) is None:
+                    shown.append(
+                        area_case(case.prediction.probabilities, case.truth, group=case.group)
+                    )
             yield case
 
     evaluation = evaluate(
@@ -135,6 +155,8 @@ def score_run(
     ids = {record.id for record in source.records}
     noticed = tuple(f for f in source.findings if not f.samples or ids & set(f.samples))
     evaluation = replace(evaluation, findings=(*evaluation.findings, *noticed))
+    if area is not None:
+        evaluation = _with_volumes(evaluation, volume_section(area, shown, seed=seed))
     document = {
         "run": str(run.folder),
         "source": source.name,

@@ -44,7 +44,8 @@ def doubt_maps(prediction: Prediction) -> dict[str, tuple[NDArray[np.floating], 
         "entropy": (maps["entropy"] if "entropy" in maps else entropy(p), nats),
         "least_confidence": (1.0 - chosen, 1.0),
     }
-    for name, largest in (("mutual_information", nats), ("variance", 1.0 - 1.0 / n_classes)):
+    # Summed over classes, the variance of two passes over K − 1 = 1 reaches 1.
+    for name, largest in (("mutual_information", nats), ("variance", 1.0)):
         if prediction.passes > 1 and name in maps:
             found[name] = (maps[name], largest)
     return found
