@@ -62,7 +62,7 @@ def test_folds_keep_groups_whole_and_judge_every_tile_once(frozen, count):
 
 @pytest.mark.slow
 def test_everything_auto_keeps_only_what_pays(frozen):
-    found = calibrate_frozen(frozen, CalibrationOptions(steps=6, most_tiles=16))
+    found = calibrate_frozen(frozen, CalibrationOptions(steps=4, pattern="lattice", length=16.0))
     record = found.record
     for row in record["comparisons"]:
         if row["metric"] == "joint tile NLL":

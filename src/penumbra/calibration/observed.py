@@ -116,7 +116,7 @@ def folds(
 
     Examples:
         >>> [(fit.tolist(), judge.tolist()) for fit, judge in folds(["a", "b", "a"], seed=1)]
-        [([0, 2], [1]), ([1], [0, 2])]
+        [([1], [0, 2]), ([0, 2], [1])]
     """
     names = sorted(set(groups))
     count = min(count, len(names))
