@@ -242,6 +242,7 @@ def make_calibration(**record):
     level = LinearMap(
         taps=("up.0",), mean=((0.0,),), std=((1.0,),), weight=(((1.0,),),), bias=(0.0,)
     )
+    rows = level.model_copy(update={"weight": (((1.0,),) * 4,), "bias": (0.0,) * 4})
     site = NoiseSite(gate=0.4242, std=(1.0,))
     return Calibration(
         temperature=Temperature(kind="local", values=(1.25,), map=level),
@@ -250,7 +251,7 @@ def make_calibration(**record):
             "skip1": site,
             "bottleneck": site.model_copy(update={"pattern": Pattern(name="perlin", length=8)}),
         }),
-        logit_noise=LogitNoise(map=level, log_scale=0.0, lengths=(0.0, 0.0, 32.0, 8.0)),
+        logit_noise=LogitNoise(map=rows, log_scale=0.0, lengths=(0.0, 0.0, 32.0, 8.0)),
         sampler="noise:8",
         area=AreaInterval(
             level=0.9, class_names=("b", "c"), quantile=(None, 1.0),

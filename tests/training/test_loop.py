@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -155,7 +156,12 @@ def test_ctrl_c_says_how_to_go_on(tiny, tmp_path):
         str(out),
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests themselves run in the background, the signal would be ignored.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     assert _wait_for_epochs(out, 1, process)
     process.send_signal(signal.SIGINT)

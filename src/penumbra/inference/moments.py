@@ -41,7 +41,7 @@ def marginal_moments(mean: Tensor, amplitudes: Tensor) -> Moments:
         >>> mean, amplitudes = torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1, 1), 2.0)
         >>> found = marginal_moments(mean, amplitudes)
         >>> round(float(found.mean[0, 1]), 3), round(float(found.variance[0, 1]), 3)
-        (0.5, 0.092)
+        (0.5, 0.099)
     """
     if mean.shape[1] <= 2:
         return _binary(mean, amplitudes)
