@@ -100,7 +100,7 @@ def _figures(
     raw = score(frozen, every, one_pass(frozen, Temperature()), n_eff=options.n_eff)
     kind = sampler.partition(":")[0]
     after = {"noise": noises.feature_scores, "logit-noise": noises.logit_scores}.get(kind) or plain
-    noisy = noises.feature_scores
+    noisy = noises.feature_scores or noises.tried
     if noisy is None and noises.feature is not None:
         reached = frozen.at(tuple(noises.feature.gates))
         passes = noisy_passes(frozen, reached, noises.feature, options.passes)
@@ -108,6 +108,7 @@ def _figures(
     # Dear passes were judged on fewer tiles: before and after have to be of the same ones.
     raw = raw.only(after.pixels > 0)
     return {
+        "noise_kept": noises.feature is not None,
         "mi_over_h": None if noisy is None else noisy.mi_over_h,
         "logit_mi_over_h": None if noises.logit_scores is None else noises.logit_scores.mi_over_h,
         "nll_before": raw.mean(raw.nll),
@@ -125,12 +126,15 @@ def say_effect(record: dict[str, Any]) -> str:
     Examples:
         >>> say_effect({"mi_over_h": 0.001})
         'The noise has no effect: the passes disagree about 0.10 % of the doubt.'
+        >>> say_effect({"mi_over_h": 0.02, "noise_kept": False})
+        'Noise in the features was not kept; its passes disagree about 2.0 % of the doubt (MI/H).'
     """
     ratio = record.get("mi_over_h")
     if ratio is None:
-        return "No noise in the features was kept."
+        return "Noise in the features was not tried."
     if ratio < NO_EFFECT:
         return (
             f"The noise has no effect: the passes disagree about {100 * ratio:.2f} % of the doubt."
         )
-    return f"The passes disagree about {100 * ratio:.1f} % of the doubt (MI/H)."
+    whose = "The" if record.get("noise_kept", True) else "Noise in the features was not kept; its"
+    return f"{whose} passes disagree about {100 * ratio:.1f} % of the doubt (MI/H)."

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from penumbra.calibration.held_out import HeldOut
 from penumbra.errors import SettingsError, expected
-from penumbra.inference.backend import Engine
+from penumbra.inference.backend import Engine, choose_precision
 from penumbra.inference.calibration import Temperature
 from penumbra.models.weights import check_weights
 from penumbra.noise.find import find_sites, find_taps
@@ -36,9 +36,11 @@ class Plain:
 
 
 class Frozen:
-    """A network whose weights stay as they are, in float32, before held-out tiles.
+    """A network whose weights stay as they are, before held-out tiles.
 
-    Keep one for many fits: features and undisturbed passes are computed once.
+    Keep one for many fits: features and undisturbed passes are computed once. Undisturbed passes
+    are in float32. Those with noise, of which fits need hundreds, are in bfloat16 where the
+    device computes it fast, as predictions are.
 
     Args:
         network: images in, logits out.
@@ -47,6 +49,8 @@ class Frozen:
 
     Attributes:
         held_out: the tiles.
+        module: the network in float32.
+        noisy: what runs passes with noise.
         n_logits: K.
         taps: names of the decoder's features, coarsest first; empty where none are found.
         temperatures: those that were fitted, by tiles, kind and seed: local ones are dear.
@@ -59,7 +63,11 @@ class Frozen:
         check_weights(network)
         self.held_out = held_out
         engine = Engine.of(network, device=device, precision="fp32")
+        self._engine = engine
         self.module, self.device = engine.module, engine.device
+        # fp16 is no choice: gradients of gates would vanish in it.
+        fast = choose_precision("auto", self.device) == "bf16"
+        self.noisy = Engine.of(network, device=device, precision="bf16") if fast else engine
         self.example = held_out.tiles[0].x.to(self.device)
         try:
             self.taps: tuple[str, ...] = find_taps(self.module, self.example)
@@ -76,7 +84,7 @@ class Frozen:
             sites = Sites(self.module, (), taps=self.taps)
             with torch.no_grad():
                 self._plain = [
-                    Plain(*sites.run(sites.encode(self._placed(tile.x))))
+                    Plain(*sites.run(sites.encode(self._engine.place(tile.x))))
                     for tile in self.held_out.tiles
                 ]
             sites.remove()
@@ -130,9 +138,6 @@ class Frozen:
             self._reached[wanted] = Reached(self, wanted)
         return self._reached[wanted]
 
-    def _placed(self, x: Tensor) -> Tensor:
-        return x.to(self.device).contiguous(memory_format=torch.channels_last)
-
 
 @dataclass(frozen=True)
 class SiteStatistics:
@@ -163,7 +168,7 @@ class Reached:
     def __init__(self, frozen: Frozen, names: tuple[str, ...]) -> None:
         self.names = names
         self._frozen = frozen
-        self._sites = Sites(frozen.module, names, taps=frozen.taps)
+        self._sites = Sites(frozen.noisy.module, names, taps=frozen.taps)
         self._cache: dict[int, Encoded] = {}
         self._cached = 0
         self.statistics = self._measure()
@@ -173,17 +178,19 @@ class Reached:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run tiles of one shape side by side, the same one several times if so wished.
 
-        Gradients flow to what `at_site` uses.
+        Gradients flow to what `at_site` uses. Logits are float32, the taps as they come.
         """
-        return self._sites.run(_joined([self._encoded(index) for index in tiles]), at_site)
+        encoded = _joined([self._encoded(index) for index in tiles])
+        logits, taps = self._sites.run(encoded, at_site)
+        return logits.float(), taps
 
     def _encoded(self, index: int) -> Encoded:
         if index in self._cache:
             return self._cache[index]
-        x = self._frozen._placed(self._frozen.held_out.tiles[index].x)  # noqa: SLF001 - one room
+        x = self._frozen.noisy.place(self._frozen.held_out.tiles[index].x)
         with torch.no_grad():
             encoded = self._sites.encode(x)
-        size = sum(4 * f.numel() for f in (encoded.x, *(encoded.features or ())))
+        size = sum(f.nbytes for f in (encoded.x, *(encoded.features or ())))
         if self._cached + size <= _MOST_CACHED:
             self._cache[index] = encoded
             self._cached += size

@@ -48,7 +48,7 @@ class SiteGate:
             return F.softplus(self.bias) * std
         weight = self.weight / std
         offset = self.bias - (weight * self.statistics.mean).sum()
-        gate = F.softplus(F.conv2d(h, weight[None, :, None, None]) + offset)
+        gate = F.softplus(F.conv2d(h.float(), weight[None, :, None, None]) + offset)
         return gate * std[None, :, None, None]
 
     def disturb(
@@ -62,7 +62,7 @@ class SiteGate:
         field = draw(
             self.pattern, keys, h.shape[1], (h.shape[2], h.shape[3]), stride=stride, origins=origins
         )
-        return h + signs[:, None, None, None] * amplitude * field
+        return h + (signs[:, None, None, None] * amplitude * field).to(h.dtype)
 
     def strengthened(self, factor: float) -> SiteGate:
         """Multiply the gate by a factor, where the features are at their mean."""

@@ -132,9 +132,10 @@ def fit_logit_noise(
     numbers = itertools.count()
     for crops in _batches(kept, every, scale, options):
         optimiser.zero_grad()
-        for crop in crops:
-            loss = _loss(crop, learned, options, number=next(numbers))
-            (loss / len(crops)).backward()  # type: ignore[no-untyped-call]
+        for alike in _alike(crops):
+            drawn = list(itertools.islice(numbers, len(alike)))
+            loss = _loss(alike, learned, options, drawn)
+            (loss * len(alike) / len(crops)).backward()  # type: ignore[no-untyped-call]
         held = sum((rows.square().sum() for rows in learned.rows[len(DOUBT_TAPS) :]), start=0.0)
         if isinstance(held, Tensor):
             (options.ridge * held / len(learned.bias)).backward()  # type: ignore[no-untyped-call]
@@ -214,34 +215,55 @@ def _coarse(span: slice, stride: int) -> slice:
     return slice(span.start // stride, -(-span.stop // stride))
 
 
-def _loss(crop: _Crop, learned: _Weights, options: LogitNoiseOptions, *, number: int) -> Tensor:
-    n, k, height, width = crop.logits.shape
-    mapped = MapTensors(tuple(learned.rows), learned.bias)(crop.levels, crop.size)
-    rows, columns = crop.inner
-    amplitudes = mapped[..., rows, columns].reshape(n, -1, k, height, width)
-    mean = crop.logits * torch.exp(-learned.log_temperature)
-    keys = join_keys(torch.arange(n), number, options.seed, _KEY)
+def _alike(crops: Sequence[_Crop]) -> list[list[_Crop]]:
+    """Put crops of one shape together; those at borders of odd images are smaller."""
+    by_shape: dict[tuple[int, ...], list[_Crop]] = {}
+    for crop in crops:
+        by_shape.setdefault(tuple(crop.truth.shape), []).append(crop)
+    return list(by_shape.values())
+
+
+def _loss(
+    crops: Sequence[_Crop], learned: _Weights, options: LogitNoiseOptions, numbers: Sequence[int]
+) -> Tensor:
+    """Compute the objective of crops of one shape, each under draws of its own number."""
+    logits, truth = (torch.cat([getattr(c, name) for c in crops]) for name in ("logits", "truth"))
+    n, k, height, width = logits.shape
+    linear = MapTensors(tuple(learned.rows), learned.bias)
+    mapped = torch.cat([linear(c.levels, c.size)[..., c.inner[0], c.inner[1]] for c in crops])
+    amplitudes = mapped.reshape(n, -1, k, height, width)
+    mean = logits * torch.exp(-learned.log_temperature)
+    keys = join_keys(torch.zeros(1, dtype=torch.int64), torch.tensor(numbers), options.seed, _KEY)
     pairs = range(max(1, options.passes // 2))
     fields = draw_factors(options.lengths, keys, pairs, (height, width))
     offsets = sum(
         (amplitudes[None, :, r] * field for r, field in enumerate(fields)),
         start=torch.zeros(()),
     )
-    logs = log_likelihoods(torch.cat([mean + offsets, mean - offsets]), crop.truth)
-    tiles = tile_joint_nll(logs, crop.truth, n_eff=options.n_eff)
-    pixels = _marginal(mean, amplitudes, crop.truth, number)
+    logs = log_likelihoods(torch.cat([mean + offsets, mean - offsets]), truth)
+    tiles = tile_joint_nll(logs, truth, n_eff=options.n_eff)
+    pixels = _marginal(mean, amplitudes, truth, numbers)
     return options.share * tiles + (1 - options.share) * pixels
 
 
-def _marginal(mean: Tensor, amplitudes: Tensor, truth: Tensor, number: int) -> Tensor:
-    """Compute the marginal NLL of every fourth pixel, another fourth each time."""
-    rows, columns = slice(number % 2, None, 2), slice(number // 2 % 2, None, 2)
-    some = truth[..., rows, columns]
-    p = marginal_probabilities(mean[..., rows, columns], amplitudes[..., rows, columns])
+def _marginal(mean: Tensor, amplitudes: Tensor, truth: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Compute the marginal NLL of every fourth pixel, another fourth for each number."""
+    mean, amplitudes, some = (
+        torch.stack([
+            _fourth(one, number) for one, number in zip(each, numbers, strict=True)
+        ]) for each in (mean, amplitudes, truth)
+    )  # fmt: skip
+    p = marginal_probabilities(mean, amplitudes)
     scored = some != IGNORE
     index = torch.where(scored, some, 0).unsqueeze(1)
     logs = torch.log(p.clamp(min=1e-7)).gather(1, index).squeeze(1)
     return -torch.where(scored, logs, 0.0).sum() / scored.sum().clamp(min=1)
+
+
+def _fourth(x: Tensor, number: int) -> Tensor:
+    """Pick every second row and column of (…, H, W), of four ways by the number."""
+    height, width = (length // 2 * 2 for length in x.shape[-2:])
+    return x[..., number % 2 : height : 2, number // 2 % 2 : width : 2]
 
 
 def _standardised(own: Sequence[Level], scale: Sequence[Standard]) -> tuple[Level, ...]:

@@ -41,6 +41,7 @@ class Noises:
         logit: noise in logit space.
         feature_scores: of feature noise on groups left out.
         logit_scores: the same in logit space.
+        tried: of feature noise that was not kept, on groups left out.
         comparisons: what was tried against what.
     """
 
@@ -48,6 +49,7 @@ class Noises:
     logit: LogitNoise | None = None
     feature_scores: TileScores | None = None
     logit_scores: TileScores | None = None
+    tried: TileScores | None = None
     comparisons: list[Comparison] = field(default_factory=list)
 
 
@@ -75,16 +77,11 @@ class _Fitting:
             steps=max(1, steps), seed=self.options.seed,
         )  # fmt: skip
 
-    def started(self, reached: Reached) -> NoiseFit:
-        """Fit on everything, and search for lengths and patterns with what came out."""
+    def patterns(self, reached: Reached) -> dict[str, Pattern]:
+        """Give the pattern that every site starts with."""
         options = self.options
         pattern = Pattern(name=options.start_pattern, length=options.length or START_LENGTH)
-        fit = fit_noise(
-            self.frozen, reached, self.every,
-            patterns=dict.fromkeys(reached.names, pattern),
-            temperature=self.temperature(self.every), settings=self.settings(options.steps // 2),
-        )  # fmt: skip
-        return search_patterns(self.frozen, reached, fit, options)
+        return dict.fromkeys(reached.names, pattern)
 
     def in_fold(
         self, reached: Reached, patterns: dict[str, Pattern], tiles: tuple[int, ...]
@@ -118,7 +115,8 @@ def fit_noises(
 ) -> Noises:
     """Fit and compare noise in features and in logit space.
 
-    Lengths and patterns are searched on all held-out tiles, gates of folds start afresh.
+    Feature noise is judged on groups left out with the length and the pattern that it starts
+    with, so that no search has seen them; only noise that stays is searched for better ones.
 
     Args:
         frozen: the network.
@@ -140,12 +138,8 @@ def _feature_noise(
 ) -> None:
     frozen, options = fitting.frozen, fitting.options
     reached = frozen.at(frozen.site_names(options.sites))
-    fit = fitting.started(reached)
-    patterns = {name: gate.pattern for name, gate in fit.gates.items()}
+    patterns = fitting.patterns(reached)
     by_input = options.gates == "input"
-    if not folds:
-        found.feature = fitting.further(reached, fit, fitting.every, by_input=by_input)
-        return
     judged = thinned(frozen, JUDGED, fewest=12)
 
     def scores_of(*, by_input: bool) -> TileScores:
@@ -157,25 +151,30 @@ def _feature_noise(
 
         return out_of_fold(frozen, folds, fitted, judged=judged, n_eff=options.n_eff)
 
-    scores = scores_of(by_input=by_input)
-    first = compare(
-        frozen.held_out, scores, plain, what=f"feature noise, {options.passes} passes",
-        against="one pass", metric="joint", forced=options.noise == "on",
-    )  # fmt: skip
-    found.comparisons.append(first)
-    if not first.kept:
-        return
-    if options.gates == "auto":
-        richer = scores_of(by_input=True)
-        second = compare(
-            frozen.held_out, richer, scores, what="noise that depends on the input",
-            against="noise of one strength per site", metric="joint",
+    if folds:
+        scores = scores_of(by_input=by_input)
+        first = compare(
+            frozen.held_out, scores, plain, what=f"feature noise, {options.passes} passes",
+            against="one pass", metric="joint", forced=options.noise == "on",
         )  # fmt: skip
-        found.comparisons.append(second)
-        by_input = second.kept
-        scores = richer if second.kept else scores
+        found.comparisons.append(first)
+        if not first.kept:
+            found.tried = scores
+            return
+        if options.gates == "auto":
+            richer = scores_of(by_input=True)
+            second = compare(
+                frozen.held_out, richer, scores, what="noise that depends on the input",
+                against="noise of one strength per site", metric="joint",
+            )  # fmt: skip
+            found.comparisons.append(second)
+            by_input = second.kept
+            scores = richer if second.kept else scores
+        found.feature_scores = scores
+    fit = search_patterns(
+        frozen, reached, fitting.in_fold(reached, patterns, fitting.every), options
+    )
     found.feature = fitting.further(reached, fit, fitting.every, by_input=by_input)
-    found.feature_scores = scores
 
 
 def _logit_noise(

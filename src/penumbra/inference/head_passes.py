@@ -11,12 +11,14 @@ from torch import Tensor
 
 from penumbra.inference.groups import Group, PassTotals, TileResult, masks_of, mean_of, turned
 from penumbra.inference.members import Member, Tiles
-from penumbra.inference.moments import Moments, mixture
+from penumbra.inference.moments import Moments, marginal_moments, mixture
 from penumbra.inference.samplers import Pass, Sampler
 from penumbra.inference.symmetry import Symmetry
 from penumbra.models.probabilities import logits_to_probabilities
 
 _CHUNK = 8
+_NUMBERS = 1 << 21
+"""Probabilities that are drawn at a time, where that is more than 8 samples."""
 
 
 def from_logit_noise(
@@ -36,46 +38,42 @@ def from_logit_noise(
     ]
     off = mean_of([each.off for each in seen])
     sums = PassTotals(masks_of(off, threshold), group.shares, threshold=threshold, keep=keep)
-    pairs = sampler.samples // len(seen)
+    share = sampler.samples // len(seen)
+    step = max(_CHUNK, _NUMBERS // off.numel())
     for number, each in enumerate(seen):
-        for begin in range(0, pairs, _CHUNK):
-            first = number * pairs + begin
-            sums.count(each.samples(first, min(_CHUNK, pairs - begin)))
+        for begin in range(0, share, step):
+            sums.count(each.samples(number * share + begin, min(step, share - begin)))
     return list(sums.results(off, group.count, moments=mixture([each.moments for each in seen])))
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What one pass says, and the noise behind it."""
+    """What one pass says, and the noise behind it: mean and amplitudes."""
 
     member: Member
     symmetry: Symmetry
     tiles: Tiles
-    logits: Tensor
-    taps: tuple[Tensor, ...]
+    off: Tensor
+    parts: tuple[Tensor, Tensor]
 
     @classmethod
     @torch.inference_mode()
     def of(cls, member: Member, tiles: Tiles, one: Pass, symmetries: Sequence[Symmetry]) -> _Drawn:
+        head, symmetry = member.head, symmetries[one.symmetry]
         logits, taps = member.logits(member.encode(tiles), tiles, None)
-        return cls(member, symmetries[one.symmetry], tiles, logits, taps)
-
-    @property
-    @torch.inference_mode()
-    def off(self) -> Tensor:
-        scaled = self.member.head.logits(self.logits, self.taps)
-        return self.symmetry.undo(logits_to_probabilities(scaled).cpu())
+        off = symmetry.undo(logits_to_probabilities(head.logits(logits, taps)).cpu())
+        return cls(member, symmetry, tiles, off, head.parts(logits, taps))
 
     @property
     @torch.inference_mode()
     def moments(self) -> Moments:
-        found = self.member.head.moments(self.logits, self.taps)
+        found = marginal_moments(*self.parts)
         return Moments(*(self.symmetry.undo(each.cpu()) for each in found))
 
     @torch.inference_mode()
     def samples(self, first: int, count: int) -> Tensor:
-        drawn = self.member.head.samples(
-            self.logits, self.taps, keys=self.tiles.keys, first=first, count=count,
+        drawn = self.member.head.sampler.samples(
+            *self.parts, keys=self.tiles.keys, first=first, count=count,
             origins=self.tiles.origins,
         )  # fmt: skip
         return self.symmetry.undo(drawn.cpu()).contiguous()

@@ -85,9 +85,7 @@ class Head:
         Raises:
             SettingsError: the calibration holds no noise in logit space.
         """
-        sampler = self._sampler()
-        levels = self._levels(sampler.taps, logits, taps)
-        return marginal_probabilities(*sampler.parts(logits, levels))
+        return marginal_probabilities(*self.parts(logits, taps))
 
     def moments(self, logits: Tensor, taps: Sequence[Tensor]) -> Moments:
         """Compute mean, variance and expected entropy under noise in logit space; see `marginal`.
@@ -95,9 +93,7 @@ class Head:
         Raises:
             SettingsError: the calibration holds no noise in logit space.
         """
-        sampler = self._sampler()
-        levels = self._levels(sampler.taps, logits, taps)
-        return marginal_moments(*sampler.parts(logits, levels))
+        return marginal_moments(*self.parts(logits, taps))
 
     def samples(
         self,
@@ -129,11 +125,27 @@ class Head:
         Raises:
             SettingsError: the calibration holds no noise in logit space.
         """
-        sampler = self._sampler()
-        levels = self._levels(sampler.taps, logits, taps)
-        return sampler.samples(logits, levels, keys=keys, first=first, count=count, origins=origins)
+        mean, amplitudes = self.parts(logits, taps)
+        return self.sampler.samples(
+            mean, amplitudes, keys=keys, first=first, count=count, origins=origins
+        )
 
-    def _sampler(self) -> LogitSampler:
+    def parts(self, logits: Tensor, taps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Compute the mean (N, K, h, w) and amplitudes (N, R, K, h, w) of noise in logit space.
+
+        Raises:
+            SettingsError: the calibration holds no noise in logit space.
+        """
+        sampler = self.sampler
+        return sampler.parts(logits, self._levels(sampler.taps, logits, taps))
+
+    @property
+    def sampler(self) -> LogitSampler:
+        """The noise in logit space.
+
+        Raises:
+            SettingsError: the calibration holds none.
+        """
         if self.logit_noise is None:
             raise SettingsError(
                 expected("the sampler logit-noise", "one that the calibration holds",

@@ -83,16 +83,15 @@ class LogitSampler:
 
     def samples(
         self,
-        logits: Tensor,
-        levels: Sequence[Level],
+        mean: Tensor,
+        amplitudes: Tensor,
         *,
         keys: Tensor,
         first: int,
         count: int,
         origins: Tensor | None = None,
     ) -> Tensor:
-        """Draw coherent samples; see `Head.samples`."""
-        mean, amplitudes = self.parts(logits, levels)
+        """Draw coherent samples from what `parts` gave; see `Head.samples`."""
         keys = keys.to(mean.device)
         n, k, height, width = mean.shape
         out = mean.new_empty(n, count, max(k, 2), height, width)
@@ -141,7 +140,8 @@ def draw_factors(
     Returns:
         Per factor (len(pairs), N, 1, H, W), or (len(pairs), N, 1, 1, 1) for an image-wide one.
     """
-    joined = torch.stack([join_keys(keys, pair) for pair in pairs]).flatten()
+    numbers = torch.tensor(list(pairs), device=keys.device)
+    joined = join_keys(keys, numbers[:, None]).flatten()
     shape = (len(pairs), len(keys), 1)
     out: dict[int, Tensor] = {}
     order = sorted(range(len(lengths)), key=lambda r: lengths[r])
