@@ -13,6 +13,7 @@ from penumbra.errors import SettingsError, expected
 from penumbra.inference.backend import Engine, choose_precision
 from penumbra.inference.calibration import Temperature
 from penumbra.models.weights import check_weights
+from penumbra.noise.doubles import in_double
 from penumbra.noise.find import find_sites, find_taps
 from penumbra.noise.sites import AtSite, Encoded, Sites
 
@@ -203,7 +204,7 @@ class Reached:
 
         def watch(h: Tensor, name: str, stride: float) -> Tensor:
             del stride
-            values = h.double()
+            values = in_double(h)
             found = torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
             sums[name] = sums.get(name, 0) + found
             counts[name] = counts.get(name, 0) + h.shape[0] * h.shape[2] * h.shape[3]
@@ -217,7 +218,8 @@ class Reached:
                 expected(f"the site {missing[0]!r}", "reached in a forward pass", "never called",
                          "--sites skips")
             )  # fmt: skip
-        return {name: _statistics(sums[name] / counts[name]) for name in self.names}
+        where = self._frozen.device
+        return {name: _statistics(sums[name] / counts[name], where) for name in self.names}
 
 
 def _joined(encoded: Sequence[Encoded]) -> Encoded:
@@ -236,7 +238,7 @@ def _joined(encoded: Sequence[Encoded]) -> Encoded:
     )
 
 
-def _statistics(moments: Tensor) -> SiteStatistics:
+def _statistics(moments: Tensor, device: torch.device) -> SiteStatistics:
     mean, square = moments
     std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(LEAST_STD)
-    return SiteStatistics(mean.float(), std.float())
+    return SiteStatistics(mean.float().to(device), std.float().to(device))

@@ -17,6 +17,7 @@ from penumbra.data.sample import IGNORE
 from penumbra.inference.calibration import Calibration, Temperature
 from penumbra.inference.heads import Head
 from penumbra.models.probabilities import logits_to_probabilities
+from penumbra.noise.doubles import in_double
 
 Doubles = NDArray[np.float64]
 
@@ -108,10 +109,10 @@ def score(
         own = log_likelihoods(mean.clamp_min(_LEAST).log()[None, None], truth)
         pixels = float(known.sum())
         out.pixels[index] = pixels
-        out.nll[index] = -float(own.sum(dtype=torch.float64))
+        out.nll[index] = -float(in_double(own).sum())
         out.joint[index] = float(tile_joint_nll(logs, truth, n_eff=n_eff)) * pixels
-        total = float(_entropy(mean)[known].sum(dtype=torch.float64))
-        shared = float(_entropy(drawn).mean(dim=0)[known].sum(dtype=torch.float64))
+        total = float(in_double(_entropy(mean)[known]).sum())
+        shared = float(in_double(_entropy(drawn).mean(dim=0)[known]).sum())
         out.entropy[index] = total
         out.mutual_information[index] = max(0.0, total - shared)
         out.bins[index] = _bins(mean, truth[0], known)
@@ -125,8 +126,8 @@ def _entropy(probabilities: Tensor) -> Tensor:
 
 def _bins(p: Tensor, truth: Tensor, known: Tensor) -> Doubles:
     stated, best = (p[1], torch.ones_like(truth)) if len(p) == 2 else p.max(dim=0)
-    where = stated[known].double().cpu()
-    hit = (truth == best)[known].double().cpu().numpy()
+    where = stated[known].cpu().double()
+    hit = (truth == best)[known].cpu().double().numpy()
     place = (where * BINS).long().clamp(0, BINS - 1).numpy()
     weights = (None, where.numpy(), hit)
     return np.stack([np.bincount(place, weights=w, minlength=BINS) for w in weights])

@@ -77,6 +77,10 @@ def predict(
         )
     stems = _stems(files)
     results: list[dict[str, Any]] = []
+    learned = predictor.calibration
+    withheld = None if learned is None else learned.withheld(predictor.sampler)
+    if withheld is not None:
+        say(f"note: {withheld}")
     for finding in findings:
         say(f"error: {finding['message']}")
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
@@ -86,12 +90,13 @@ def predict(
             kind = "unreadable" if isinstance(error, ImageFileError) else "unwritable"
             findings.append({"kind": kind, "image": str(file), "message": str(error)})
             say(f"error: {error}")
-    document = {"run": str(run), "out": str(out), "predictions": results, "findings": findings}
+    document: dict[str, Any] = {"run": str(run), "out": str(out), "predictions": results}
+    document |= {"findings": findings, "withheld": withheld}
     lines = [f"{len(results)} of {len(files)} images segmented into {out}."]
     if results:
         doubt = max(results, key=lambda result: result["mean_uncertainty"])
         flagged = sum(bool(result["flagged"]) for result in results)
-        if predictor.calibration is not None and predictor.calibration.flag is not None:
+        if any(result["flagged"] is not None for result in results):
             lines[0] = f"{lines[0][:-1]}; {flagged} of them ask to be looked at."
         lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
     return Finished(document, lines, code=1 if findings else 0)

@@ -262,6 +262,27 @@ class Calibration(_Settings):
             return False
         return str(Sampler.parse(part.sampler or self.sampler)) == str(sampler)
 
+    def withheld(self, sampler: Sampler) -> str | None:
+        """Say which promises do not hold for predictions by this sampler, if any.
+
+        Examples:
+            >>> learned = Calibration(sampler="noise:8", flag=Flag(score="soft_dice", threshold=1))
+            >>> learned.withheld(Sampler.parse("deterministic"))
+            'No flag: it was calibrated for noise:8. Try --sampler noise:8.'
+            >>> learned.withheld(Sampler.parse("noise:8"))
+        """
+        parts = {"area intervals": self.area, "flag": self.flag}
+        broken = {
+            name: str(Sampler.parse(part.sampler or self.sampler))
+            for name, part in parts.items()
+            if part is not None and not self.promises_for(sampler, part)
+        }
+        if not broken:
+            return None
+        whose = ", ".join(dict.fromkeys(broken.values()))
+        what, were = " and no ".join(broken), "they were" if len(broken) > 1 else "it was"
+        return f"No {what}: {were} calibrated for {whose}. Try --sampler {whose}."
+
     @classmethod
     def read(cls, run: Path) -> Self | None:
         """Read the calibration of a run folder; ``None`` where it was never calibrated.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from penumbra.errors import SettingsError, expected
+from penumbra.noise.doubles import in_double
 from penumbra.noise.draws import image_keys, join_keys
 from penumbra.noise.find import SiteKind, find_sites
 from penumbra.noise.injector import NeuralNoiseInjector, NoiseMode
@@ -193,7 +194,7 @@ class NoiseAware:
 
         def add(h: Tensor, site: str, stride: float) -> Tensor:
             del stride
-            z = h.double().transpose(0, 1).flatten(1)
+            z = in_double(h).transpose(0, 1).flatten(1)
             now = torch.stack([torch.full_like(z[:, 0], z.shape[1]), z.sum(1), z.square().sum(1)])
             sums[site] = sums[site] + now if site in sums else now
             return h

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from penumbra.errors import SettingsError, expected
+from penumbra.noise.doubles import in_double, place_for_doubles
 from penumbra.noise.draws import join_keys, uniform
 from penumbra.noise.nodes import normal_at
 from penumbra.noise.patterns import Pattern
@@ -135,6 +136,7 @@ def separable(
 ) -> Separable:
     """Draw the factors of a lattice or Perlin field, all octaves together."""
     make = lattice if pattern.name == "lattice" else perlin
+    home, keys = keys.device, keys.to(corners.device)
     fields = []
     for octave, amplitude in enumerate(_amplitudes(pattern)):
         drawn = _octave_keys(keys, octave)
@@ -150,7 +152,7 @@ def separable(
             for axis in (0, 1)
         )
         fields.append(make(drawn, channels, y, x, amplitude))
-    return Separable.sum(fields)
+    return Separable.sum(fields).to(home)
 
 
 def _laid_out(
@@ -162,9 +164,10 @@ def _laid_out(
     corners: Tensor,
 ) -> Tensor:
     """Draw a field that is no product of matrices, (N, H, W, C)."""
+    own = keys.to(corners.device)
     if pattern.name == "simplex":
-        return _simplex(pattern, keys, channels, size, stride, corners)
-    return _white(keys, channels, size, stride, corners)
+        return _simplex(pattern, own, channels, size, stride, corners).to(keys.device)
+    return _white(own, channels, size, stride, corners).to(keys.device)
 
 
 def factors(
@@ -282,10 +285,11 @@ def _corners(keys: Tensor, stride: float, origins: Tensor | None) -> Tensor:
     if not stride > 0:
         raise SettingsError(expected("`stride`", "positive", stride, "1"))
     if origins is None:
-        return torch.zeros(len(keys), 2, dtype=torch.float64, device=keys.device)
+        where = place_for_doubles(keys.device)
+        return torch.zeros(len(keys), 2, dtype=torch.float64, device=where)
     if origins.shape != (len(keys), 2):
         raise SettingsError(
             expected("`origins`", f"of shape ({len(keys)}, 2)", tuple(origins.shape),
                      "one row and column per key")
         )  # fmt: skip
-    return origins.to(keys.device, torch.float64)
+    return in_double(origins.to(keys.device))

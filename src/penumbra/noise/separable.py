@@ -77,6 +77,10 @@ class Separable:
     left: Tensor
     middle: Tensor
 
+    def to(self, device: torch.device) -> Separable:
+        """Bring the factors to a device."""
+        return Separable(self.left.to(device), self.middle.to(device))
+
     @classmethod
     def sum(cls, fields: Sequence[Separable]) -> Separable:
         """Add fields up without computing any."""

@@ -63,6 +63,8 @@ def make_forward(network: nn.Module, settings: TrainingSettings) -> ForwardPass:
     """
     if settings.loss == "ssn":
         return _distribution(network, settings)
+    if settings.perturbation is None and hasattr(network, "noise_injector"):
+        return lambda images, step: network(images, sample=step)
     if settings.perturbation is None:
         return lambda images, step: network(images)  # noqa: ARG005 - one signature for all
     return _Perturbed(network, settings.perturbation, seed=settings.seed)
