@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from penumbra.storage import write_json, write_text
+from penumbra.storage import json_ready, write_json, write_text
 from penumbra.training.run import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +42,15 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def save(name: str, document: dict[str, Any]) -> None:
-    """Keep a result as ``benchmarks/results/NAME.json``."""
-    write_json(RESULTS / f"{name}.json", document)
+def save(name: str, document: dict[str, Any], *, compact: bool = False) -> None:
+    """Keep a result as ``benchmarks/results/NAME.json``, on one line where it is large."""
+    file = RESULTS / f"{name}.json"
+    if compact:
+        write_text(
+            file, json.dumps(json_ready(document), separators=(",", ":"), ensure_ascii=False) + "\n"
+        )
+    else:
+        write_json(file, document)
 
 
 def load(name: str) -> dict[str, Any]:

@@ -34,34 +34,40 @@ NAME = "study_noise"
 
 
 def _digits(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.5g}")
+    return None if value is None else float(f"{value:.4g}")
 
 
-def _short(found: dict[str, Any], metrics: tuple[str, ...]) -> dict[str, Any]:
-    """Keep the metrics of the tables, in the digits that mean something."""
+def _short(
+    found: dict[str, Any], metrics: tuple[str, ...], ends: tuple[str, ...]
+) -> dict[str, Any]:
+    """Keep mean, low and high of the metrics of the tables, in the digits that mean something."""
     return {
-        name: {
-            key: [_digits(each) for each in value] if isinstance(value, list) else _digits(value)
-            for key, value in found[name].items()
-        }
-        for name in metrics
-        if name in found
+        name: [_digits(found[name].get(end)) for end in ends] for name in metrics if name in found
     }
 
 
+_ENDS = ("mean", "low", "high")
+_RELATIVE = tuple(f"relative_{end}" for end in _ENDS)
+
+
 def kept(results: dict[str, Any], metrics: tuple[str, ...]) -> dict[str, Any]:
-    """Give what is worth keeping of the results."""
+    """Give what is worth keeping of the results: [mean, low, high] of every figure.
+
+    ``against`` holds differences relative to the other row's mean; under shift the differences
+    from the first baseline alone.
+    """
     sets = {
         name: {
             shift: place
             | {
                 "rows": {
-                    row: found
+                    row: {key: found[key] for key in ("sampler", "seeds", "cost")}
                     | {
-                        "metrics": _short(found["metrics"], metrics),
+                        "metrics": _short(found["metrics"], metrics, _ENDS),
                         "against": {
-                            base: _short(difference, metrics)
-                            for base, difference in found["against"].items()
+                            base: _short(difference, metrics, _RELATIVE)
+                            for number, (base, difference) in enumerate(found["against"].items())
+                            if shift == "clean" or number == 0
                         },
                     }
                     for row, found in place["rows"].items()
@@ -90,8 +96,8 @@ def smoke() -> None:
         results = write_tables(study, resamples=50)
         if went.problems or results["done"] != results["cells"]:
             raise SystemExit("the smoke study is not whole")
-        short = kept(results, study.experiment.metrics)
-        print(markdown(short, study.experiment.metrics, study.experiment.baselines))
+        kept(results, study.experiment.metrics)
+        print(markdown(results, study.experiment.metrics, study.experiment.baselines))
 
 
 def main() -> None:
@@ -120,7 +126,8 @@ def main() -> None:
     results = write_tables(study, sets=options.only, rows=options.rows)
     metrics = study.experiment.metrics
     if options.tables:
-        save(NAME, conditions() | {"experiment": EXPERIMENT.name} | kept(results, metrics))
+        document = conditions() | {"experiment": EXPERIMENT.name} | kept(results, metrics)
+        save(NAME, document, compact=True)
     if options.page:
         whole = markdown(results, metrics, study.experiment.baselines[:1])
         put_table("study-noise", whole, page=PAGE.with_name("noise_study.md"))
