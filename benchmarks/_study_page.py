@@ -36,14 +36,18 @@ class Question:
 
 _ONE = ("local", "noise", "input-gates", "noise-encoder", "logit-noise", "augmentation")
 _MORE = (
+    "mirror",
+    "logit-noise+mirror",
     "logit-noise+augmentation",
     "noise+augmentation",
     "local+augmentation",
     "dropout",
     "noise-trained",
+    "multiplicative-trained",
+    "dropblock-trained",
     "ssn",
 )
-_SEVERAL = ("ensemble-2", "ensemble-3", "ensemble-5")
+_SEVERAL = ("ensemble-2", "ensemble-3", "ensemble-5", "cv-ensemble-5", "as-shipped")
 _SHIFTS = ("blur-3", "contrast-3", "noise-3")
 _INSERTED = ("dropout-inserted", "dropblock-inserted", "multiplicative-inserted")
 
@@ -69,6 +73,8 @@ QUESTIONS = (
              ("logit-noise", "logit-noise+augmentation", "noise", "noise+augmentation",
               "local+augmentation"),
              base="augmentation"),
+    Question("study-aim-mirror", ("joint_nll", "image_aurc", "nll", "aurc"),
+             ("logit-noise", "logit-noise+mirror", "noise"), base="mirror"),
     Question("study-aim-ensemble", ("nll", "joint_nll"),
              ("local", "logit-noise", "logit-noise+augmentation", "noise", "augmentation",
               "local+augmentation"),

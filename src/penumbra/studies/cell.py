@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penumbra.data.source import Symmetry
 from penumbra.errors import SettingsError, SourceError, StorageError, expected
 from penumbra.evaluation.cases import Case, problem_of
 from penumbra.evaluation.overlap import EmptyPolicy
@@ -18,7 +19,7 @@ from penumbra.evaluation.sums import GroupSums, coarser, merge, stack
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.predictor import Predictor
 from penumbra.storage import write_json
-from penumbra.studies.experiment import Row
+from penumbra.studies.experiment import Row, SetSettings
 from penumbra.studies.networks import load_network
 from penumbra.studies.packing import pack, unpack
 from penumbra.studies.places import CLEAN, Cell, Network, Study, digest, fingerprint
@@ -85,6 +86,11 @@ def members_of(study: Study, row: Row) -> int:
     return count
 
 
+def symmetry_for(study: Study, row: Row, settings: SetSettings) -> Symmetry:
+    """Give the symmetries that a row's augmentation uses on a set."""
+    return symmetry_of(study, settings) if row.symmetry is None else row.symmetry
+
+
 def shift_of(cell: Cell) -> Shift | None:
     """Give the shift of a cell."""
     if cell.shift == CLEAN:
@@ -109,6 +115,7 @@ def cell_fingerprint(study: Study, cell: Cell) -> str:
             "manifest": digest(study.manifest(cell.set)),
             "files": files,
         }
+        | ({} if row.symmetry is None else {"symmetry": row.symmetry})
     )
 
 
@@ -145,7 +152,7 @@ def predictor_of(study: Study, cell: Cell) -> Predictor:
             learned = read_calibration(study.calibration(network, row.calibration.name))
         loaded.append((model, learned, preprocess, names))
     (model, learned, preprocess, names), *others = loaded
-    symmetry = symmetry_of(study, study.experiment.set_named(cell.set))
+    symmetry = symmetry_for(study, row, study.experiment.set_named(cell.set))
     return Predictor(
         model,
         preprocess=preprocess,

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from penumbra.data.source import Symmetry
 from penumbra.errors import SettingsError, expected
 from penumbra.evaluation.shift import Shift, parse_shifts
 from penumbra.inference.samplers import Sampler
@@ -136,6 +137,7 @@ class Row(Named):
         sampler: which passes; see `Sampler`. ``null`` for what the calibration chose.
         calibration: what is fitted first; ``null`` for nothing.
         members: networks of an ensemble; by default all seeds.
+        symmetry: the symmetries of augmentation; by default those that the set's images have.
         sets: only these sets; by default all that have what the sampler needs.
         seeds: only these seeds; by default all of the kind.
     """
@@ -144,6 +146,7 @@ class Row(Named):
     sampler: str | None = "deterministic"
     calibration: CalibrationChoice | None = CalibrationChoice()
     members: int | None = Field(default=None, ge=2)
+    symmetry: Symmetry | None = None
     sets: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
 

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from penumbra.inference.symmetry import symmetries_of
-from penumbra.studies.cell import members_of, networks_of
+from penumbra.studies.cell import members_of, networks_of, symmetry_for
 from penumbra.studies.experiment import CalibrationChoice, Row, ShiftSettings
 from penumbra.studies.places import CLEAN, Cell, Network, Study
-from penumbra.studies.sets import symmetry_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def _clean(study: Study, row: Row, sets: Sequence[str] | None) -> Iterator[Cell]
         )
         if not wanted:
             continue
-        if row.plan.augmented and not _has_symmetries(study, settings.name):
+        if row.plan.augmented and len(symmetries_of(symmetry_for(study, row, settings))) < 2:
             continue
         for seed in seeds_of(study, row):
             yield Cell(settings.name, row.name, seed, CLEAN)
@@ -98,11 +97,6 @@ def seeds_of(study: Study, row: Row) -> tuple[int, ...]:
     if row.plan.ensemble and members_of(study, row) == len(seeds):
         return seeds[:1]
     return tuple(seed for seed in seeds if row.seeds is None or seed in row.seeds)
-
-
-def _has_symmetries(study: Study, name: str) -> bool:
-    symmetry = symmetry_of(study, study.experiment.set_named(name))
-    return len(symmetries_of(symmetry)) > 1
 
 
 def needs(study: Study, work: Work) -> tuple[Work, ...]:
