@@ -18,6 +18,7 @@ from penumbra.evaluation.report_of_doubt import (
     reliability_rows,
     sampler_sentence,
 )
+from penumbra.inference.intervals import interval_notes
 from penumbra.inference.predictor import Predictor
 from penumbra.training.run import Run, versions
 
@@ -79,11 +80,14 @@ def report_of_run(
         areas=area_rows(evaluation),
         area_level=None if area is None else area.level,
         area_coverage=area_coverage(evaluation),
+        area_note="" if area is None else " ".join(interval_notes(area)),
         flags=flags_of(evaluation),
         sampler=sampler_sentence(
             predictor.sampler,
             predictor.cost,
-            passes=len(predictor.passes) or predictor.sampler.passes or 1,
+            passes=predictor.sampler.samples
+            if predictor.sampler.head
+            else max(1, len(predictor.passes)),
         ),
         calibration=calibration,
         # People count epochs from one, as the progress bar does.

@@ -43,6 +43,7 @@ def charts(
     rows: Sequence[AreaRow],
     level: float | None,
     coverage: Mapping[str, Interval] | None = None,
+    note: str = "",
 ) -> list[Chart]:
     """Draw each image's estimate with its interval and the true area, by estimate; per class.
 
@@ -50,6 +51,7 @@ def charts(
         rows: one for each image and class.
         level: coverage that the intervals aim at.
         coverage: class name → measured coverage with its interval.
+        note: a sentence to add.
     """
     classes = list(dict.fromkeys(row.class_name for row in rows))
     most = MOST_BARS if len(classes) == 1 else MOST_BARS // 2
@@ -57,7 +59,7 @@ def charts(
     for name in classes[:MOST_CLASSES]:
         own = [row for row in rows if row.class_name == name]
         title = "Area with its interval" + (f": {name}" if len(classes) > 1 else "")
-        says = sentence(own, level, (coverage or {}).get(name))
+        says = " ".join([sentence(own, level, (coverage or {}).get(name)), note]).strip()
         if len(classes) > MOST_CLASSES and name == classes[MOST_CLASSES - 1]:
             says += f" Shown are {MOST_CLASSES} of {len(classes)} classes."
         if len(own) > most:

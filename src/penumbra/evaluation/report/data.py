@@ -95,6 +95,7 @@ class ReportData:
         areas: areas with their intervals; see `AreaRow`.
         area_level: coverage that the intervals aim at, in (0, 1).
         area_coverage: class name → measured coverage with its interval.
+        area_note: a sentence to add, such as why intervals have no ends.
         flags: sample id → whether somebody was asked to look at it; of every scored image.
         sampler: a sentence about the passes behind each prediction and their cost.
         calibration: what `penumbra calibrate` learned about the run.
@@ -129,6 +130,7 @@ class ReportData:
     image_aurc: Interval | None = None
     areas: Sequence[AreaRow] = ()
     area_level: float | None = None
+    area_note: str = ""
     area_coverage: Mapping[str, Interval] = field(default_factory=dict)
     flags: Mapping[str, bool] = field(default_factory=dict)
     sampler: str = ""

@@ -104,7 +104,7 @@ def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
             charts.errors_by_doubt(data.doubt, where=where),
             risk.pixels(data.pixel_risk, data.pixel_aurc),
             risk.images(dice, "Dice", doubt=data.image_doubt_name, aurc=data.image_aurc),
-            *areas.charts(data.areas, data.area_level, data.area_coverage),
+            *areas.charts(data.areas, data.area_level, data.area_coverage, data.area_note),
         ],
         "images": [curves.sorted_scores(dice, "Dice"), curves.groups(dice, "Dice")],
         "training": [
