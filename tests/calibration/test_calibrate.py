@@ -33,15 +33,17 @@ def scores(frozen):
     return make
 
 
-def test_a_gain_is_the_mean_over_groups_with_its_standard_error(frozen, scores):
+def test_a_gain_is_the_mean_over_groups_with_a_margin_for_so_few(frozen, scores):
     rich, simple = scores(-0.1), scores(0.0)
-    gain, error = paired_gain(frozen.held_out, rich, simple, "joint")
+    gain, margin = paired_gain(frozen.held_out, rich, simple, "joint")
     each = []
     for group in frozen.held_out.groups:
         own = list(frozen.held_out.of_groups([group]))
         each.append((simple.joint[own].sum() - rich.joint[own].sum()) / rich.pixels[own].sum())
     assert gain == pytest.approx(np.mean(each))
-    assert error == pytest.approx(np.std(each, ddof=1) / np.sqrt(len(each)))
+    # Student's t for 7 degrees of freedom, 90 % one-sided: 1.415 in any table.
+    assert len(each) == 8
+    assert margin == pytest.approx(1.415 * np.std(each, ddof=1) / np.sqrt(8), rel=1e-3)
     names = {"what": "rich", "against": "simple", "metric": "nll"}
     assert compare(frozen.held_out, rich, simple, **names).kept
     assert not compare(frozen.held_out, simple, rich, **names).kept
@@ -158,6 +160,7 @@ def test_a_network_that_ignores_its_features_is_told_that_noise_does_nothing(
     found = calibrate(make_run(net), make_folder([blob(n) for n in range(4)]), options=options)
     assert found.record["mi_over_h"] < 1e-6
     assert say_effect(found.record).startswith("The noise has no effect")
+    assert found.sampler == "deterministic"
 
 
 def test_bad_input_says_what_to_do(network, blob, make_run, make_folder):

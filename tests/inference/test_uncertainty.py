@@ -204,3 +204,20 @@ def test_what_does_not_fit_is_refused():
         decompose(mean, within, passes=0, variance=spread)
     with pytest.raises(SettingsError, match="those of one `PassSums`"):
         decompose(mean, within[:-1], passes=2, variance=spread)
+
+
+@pytest.mark.parametrize("pairs", [2, 4])
+@pytest.mark.parametrize("curve", ["line", "parabola"])
+def test_the_variance_of_antithetic_passes_is_that_of_a_single_one(pairs, curve):
+    n = torch.randn(pairs, 40_000, generator=torch.Generator().manual_seed(pairs))
+
+    def probability(noise):
+        p = 0.5 + (0.05 * noise if curve == "line" else 0.02 * noise**2 + 0.03 * noise)
+        return torch.stack([1 - p, p]).unsqueeze(1)
+
+    sums = PassSums(antithetic=True)
+    for one in n:
+        sums.add(probability(one))
+        sums.add(probability(-one))
+    true = 0.05**2 if curve == "line" else 2 * 0.02**2 + 0.03**2
+    assert float(sums.variance[1].mean()) == pytest.approx(true, rel=0.03)

@@ -14,12 +14,12 @@ from penumbra.data.source import Source
 from penumbra.errors import RunError, SettingsError, SourceError, expected
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.preprocess import Preprocess
-from penumbra.models.storage import load_model
-from penumbra.models.weights import check_weights
+from penumbra.models.storage import WEIGHTS_FILE, load_model
+from penumbra.models.weights import check_weights, digest_of
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable
 from penumbra.training.run import Run
-from penumbra.training.samples import SplitChoice, open_for_run
+from penumbra.training.samples import SplitChoice, open_for_run, trained_on
 
 ONE_GROUP = (
     "Expected the held-out samples to be of at least 2 groups, but got 1. Nothing could be "
@@ -94,8 +94,9 @@ def calibrate(
         run: a run folder, also of a network that was trained elsewhere.
         source: ``LAYOUT:PATH``, a path or a manifest.
         options: what is wanted.
-        split: which samples. Those that the network was trained on teach it nothing: on them it
-            seems surer than it is, and noise seems useless.
+        split: which samples. Those that the network was trained on teach nothing: on them it
+            seems surer than it is, and noise seems useless. ``"all"`` leaves out those that the
+            run's manifest names as trained on.
         target: what the masks show; by default what the run was trained on.
         out: the folder to write; by default the run itself.
         device: where the network runs.
@@ -114,6 +115,9 @@ def calibrate(
         )
     folder = Run(Path(run))
     samples = open_for_run(folder, source, split=split, target=target)
+    learned = trained_on(folder, samples) if split == "all" else ()
+    if learned:
+        samples = samples.subset([i for i, r in enumerate(samples.records) if r.id not in learned])
     where = folder.folder if out is None else Path(out)
     check_writable(where)
     frozen = freeze_run(
@@ -126,6 +130,8 @@ def calibrate(
         folder.folder, samples, found, seed=chosen.seed, device=device, progress=progress
     )
     notes = [ONE_GROUP] if found.record["n_groups"] < 2 else []
+    if learned:
+        notes.append(f"{len(learned)} samples that the network was trained on were left out.")
     record = found.record | {
         "source": samples.name,
         "split": split,
@@ -133,6 +139,7 @@ def calibrate(
         "seconds": round(fitted, 1),
         "seconds_of_predictions": round(time.perf_counter() - started - fitted, 1),
     }
-    found = found.model_copy(update={"record": record})
+    weights = digest_of(folder.folder / WEIGHTS_FILE)
+    found = found.model_copy(update={"record": record, "weights": weights})
     found.write(where)
     return found

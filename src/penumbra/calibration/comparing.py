@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy import stats
 
 from penumbra.calibration.frozen import Frozen
 from penumbra.calibration.held_out import HeldOut
@@ -19,6 +20,9 @@ from penumbra.calibration.scoring import Passes, TileScores, score
 Metric = Literal["nll", "joint"]
 Fold = tuple[tuple[int, ...], tuple[int, ...]]
 FitPasses = Callable[[tuple[int, ...]], Passes]
+
+SURE = 0.9
+"""How sure a gain has to be, one-sided, before something richer is kept for it."""
 
 NAMES = {"nll": "pixel NLL", "joint": "joint tile NLL"}
 
@@ -32,7 +36,8 @@ class Comparison:
         against: the simpler one.
         metric: lower is better.
         gain: mean over groups of how much lower the richer one's is, in nats per pixel.
-        error: standard error of it, from the spread between groups.
+        margin: what chance alone reaches in one case of ten: the standard error of the gain, from
+            the spread between groups, times the 90 % quantile of Student's t for so few of them.
         kept: whether the richer one stays.
     """
 
@@ -40,18 +45,18 @@ class Comparison:
     against: str
     metric: Metric
     gain: float
-    error: float
+    margin: float
     kept: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Give plain values; ``low`` and ``high`` are one standard error away from the gain."""
+        """Give plain values; ``low`` and ``high`` are the margin away from the gain."""
         return {
             "what": self.what,
             "against": self.against,
             "metric": NAMES[self.metric],
             "gain": self.gain,
-            "low": self.gain - self.error,
-            "high": self.gain + self.error,
+            "low": self.gain - self.margin,
+            "high": self.gain + self.margin,
             "kept": self.kept,
             "unit": "nats",
         }
@@ -111,9 +116,9 @@ def out_of_fold(
 def paired_gain(
     held_out: HeldOut, richer: TileScores, simpler: TileScores, metric: Metric
 ) -> tuple[float, float]:
-    """Compute the mean gain over groups and its standard error, in nats per pixel.
+    """Compute the mean gain over groups and its margin, in nats per pixel; see `Comparison`.
 
-    Only tiles that were scored for both count. With fewer than two groups the error is infinite.
+    Only tiles that were scored for both count. With fewer than two groups the margin is infinite.
     """
     both = (richer.pixels > 0) & (simpler.pixels > 0)
     gains = []
@@ -125,7 +130,20 @@ def paired_gain(
             gains.append(float(away / pixels))
     if len(gains) < 2:
         return (gains[0] if gains else 0.0), float("inf")
-    return float(np.mean(gains)), float(np.std(gains, ddof=1) / len(gains) ** 0.5)
+    return float(np.mean(gains)), margin_of(gains)
+
+
+def margin_of(gains: Sequence[float]) -> float:
+    """Compute t₀.₉ · s / √G over the gains of G groups; infinite for fewer than two.
+
+    Examples:
+        >>> round(margin_of([0.0, 2.0]), 3), round(margin_of([0.0, 2.0] * 10), 3)
+        (3.078, 0.305)
+    """
+    if len(gains) < 2:
+        return float("inf")
+    error = np.std(gains, ddof=1) / len(gains) ** 0.5
+    return float(stats.t.ppf(SURE, len(gains) - 1) * error)
 
 
 def compare(
@@ -138,7 +156,7 @@ def compare(
     metric: Metric,
     forced: bool = False,
 ) -> Comparison:
-    """Compare two variants: the richer one is kept where its gain exceeds the standard error.
+    """Compare two variants: the richer one is kept where its gain exceeds the margin.
 
     Args:
         held_out: the tiles, for their groups.
@@ -149,5 +167,5 @@ def compare(
         metric: that decides.
         forced: keep it whatever comes out, since it was asked for.
     """
-    gain, error = paired_gain(held_out, richer, simpler, metric)
-    return Comparison(what, against, metric, gain, error, forced or gain > error)
+    gain, margin = paired_gain(held_out, richer, simpler, metric)
+    return Comparison(what, against, metric, gain, margin, forced or gain > margin)

@@ -18,18 +18,18 @@ NO_EFFECT = 0.005
 """Mutual information over predictive entropy below which noise has no effect."""
 
 SAMPLER_RULE = (
-    "lowest joint tile NLL on groups left out, if that gains more than its standard error on one "
-    "pass and its pixel NLL is not worse by more than its standard error"
+    "lowest joint tile NLL on groups left out, if that gains more than its margin on one pass, its "
+    "pixel NLL is not worse by more than its margin, and the passes do disagree"
 )
 
 
 def calibrate_frozen(frozen: Frozen, options: CalibrationOptions) -> Calibration:
     """Fit temperatures and noise, compare them on groups left out, and choose the sampler.
 
-    A richer variant stays where its mean gain over groups is above the standard error of that
-    gain; what stays is fitted again on all groups. With a single group nothing can be compared:
-    one global temperature, and feature noise of one strength per site for those who ask for it,
-    but the default sampler is one pass.
+    A richer variant stays where its mean gain over groups is above what chance alone reaches in
+    one case of ten; what stays is fitted again on all groups. With a single group nothing can be
+    compared: one global temperature, and feature noise of one strength per site for those who ask
+    for it, but the default sampler is one pass.
 
     Args:
         frozen: the network; keep it for further calibrations of the same network.
@@ -80,14 +80,14 @@ def _choose_sampler(
     for name, scores in candidates.items():
         if scores is None:
             continue
-        gain, error = paired_gain(held_out, scores, plain, "joint")
+        gain, margin = paired_gain(held_out, scores, plain, "joint")
         pixels = compare(held_out, scores, plain, what=name, against="one pass", metric="nll")
         # Noise may help as a sample and still not be the default: the mean must not suffer.
-        allowed = pixels.gain > -pixels.error
+        allowed = pixels.gain > -pixels.margin and scores.mi_over_h >= NO_EFFECT
         comparisons.append(
-            Comparison(pixels.what, pixels.against, "nll", pixels.gain, pixels.error, allowed)
+            Comparison(pixels.what, pixels.against, "nll", pixels.gain, pixels.margin, allowed)
         )
-        if allowed and gain > max(error, best_gain):
+        if allowed and gain > max(margin, best_gain):
             best, best_gain = name, gain
     return best, comparisons
 

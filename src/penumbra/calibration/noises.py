@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from penumbra.calibration.comparing import (
@@ -10,13 +10,14 @@ from penumbra.calibration.comparing import (
     Fold,
     compare,
     out_of_fold,
+    paired_gain,
     thinned,
 )
 from penumbra.calibration.frozen import Frozen, Reached
 from penumbra.calibration.logit_noise import LogitNoiseOptions, fit_logit_noise
 from penumbra.calibration.noise import FitSettings, NoiseFit, fit_noise
 from penumbra.calibration.options import START_LENGTH, CalibrationOptions, TemperatureChoice
-from penumbra.calibration.scoring import Passes, TileScores, head_samples, noisy_passes
+from penumbra.calibration.scoring import Passes, TileScores, head_samples, noisy_passes, one_pass
 from penumbra.calibration.search import search_patterns
 from penumbra.calibration.temperatures import fit_temperature, observed
 from penumbra.inference.calibration import Calibration, LogitNoise, Temperature
@@ -62,7 +63,7 @@ class _Fitting:
         self.frozen, self.options, self.kind = frozen, options, kind
         self.every = tuple(range(len(frozen.held_out.tiles)))
         self._temperatures: dict[tuple[int, ...], Temperature] = {}
-        self._scalar: dict[tuple[int, ...], NoiseFit] = {}
+        self._scalar: dict[tuple[tuple[int, ...], tuple[tuple[str, Pattern], ...]], NoiseFit] = {}
 
     def temperature(self, tiles: tuple[int, ...]) -> Temperature:
         if tiles not in self._temperatures:
@@ -86,13 +87,14 @@ class _Fitting:
     def in_fold(
         self, reached: Reached, patterns: dict[str, Pattern], tiles: tuple[int, ...]
     ) -> NoiseFit:
-        if tiles not in self._scalar:
-            self._scalar[tiles] = fit_noise(
+        place = (tiles, tuple(patterns.items()))
+        if place not in self._scalar:
+            self._scalar[place] = fit_noise(
                 self.frozen, reached, tiles, patterns=patterns,
                 temperature=self.temperature(tiles),
                 settings=self.settings(self.options.steps // 2),
             )  # fmt: skip
-        return self._scalar[tiles]
+        return self._scalar[place]
 
     def further(
         self, reached: Reached, fit: NoiseFit, tiles: tuple[int, ...], *, by_input: bool
@@ -115,8 +117,9 @@ def fit_noises(
 ) -> Noises:
     """Fit and compare noise in features and in logit space.
 
-    Feature noise is judged on groups left out with the length and the pattern that it starts
-    with, so that no search has seen them; only noise that stays is searched for better ones.
+    Feature noise is first judged on groups left out with the length and the pattern that it
+    starts with. What stays is searched for better ones on all held-out tiles; what the search
+    chose has to beat the start on groups that its gates were not fitted on.
 
     Args:
         frozen: the network.
@@ -136,45 +139,107 @@ def fit_noises(
 def _feature_noise(
     fitting: _Fitting, folds: Sequence[Fold], plain: TileScores, found: Noises
 ) -> None:
-    frozen, options = fitting.frozen, fitting.options
+    frozen, options, every = fitting.frozen, fitting.options, fitting.every
     reached = frozen.at(frozen.site_names(options.sites))
+    trial = _Trial(fitting, reached, folds)
     patterns = fitting.patterns(reached)
     by_input = options.gates == "input"
-    judged = thinned(frozen, JUDGED, fewest=12)
+    if folds and not trial.begin(patterns, plain, found, by_input=by_input):
+        return
+    fit = search_patterns(frozen, reached, fitting.in_fold(reached, patterns, every), options)
+    moved = {name: gate.pattern for name, gate in fit.gates.items()}
+    searched = ("lengths and patterns by search", "the same at every site")
+    if (
+        folds
+        and moved != patterns
+        and not trial.beats(moved, found, by_input=by_input, words=searched)
+    ):
+        moved = patterns
+    richer = ("noise that depends on the input", "noise of one strength per site")
+    if folds and options.gates == "auto":
+        by_input = trial.beats(moved, found, by_input=True, words=richer)
+    found.feature_scores = trial.best
+    start = fit if moved != patterns else fitting.in_fold(reached, patterns, every)
+    found.feature = fitting.further(reached, start, every, by_input=by_input)
 
-    def scores_of(*, by_input: bool) -> TileScores:
-        def fitted(tiles: tuple[int, ...]) -> Passes:
-            own = fitting.in_fold(reached, patterns, tiles)
-            if by_input:
-                own = fitting.further(reached, own, tiles, by_input=True)
-            return noisy_passes(frozen, reached, own, options.passes)
 
-        return out_of_fold(frozen, folds, fitted, judged=judged, n_eff=options.n_eff)
+class _Trial:
+    """Feature noise on groups left out: the best scores so far, and what is tried against them."""
 
-    if folds:
-        scores = scores_of(by_input=by_input)
+    def __init__(self, fitting: _Fitting, reached: Reached, folds: Sequence[Fold]) -> None:
+        self.fitting, self.reached, self.folds = fitting, reached, folds
+        self.judged = thinned(fitting.frozen, JUDGED, fewest=12)
+        self.best: TileScores | None = None
+
+    def begin(
+        self, patterns: dict[str, Pattern], plain: TileScores, found: Noises, *, by_input: bool
+    ) -> bool:
+        """Compare noise with one pass; say whether it stays."""
+        options = self.fitting.options
+        scores = self._scores(patterns, by_input=by_input)
         first = compare(
-            frozen.held_out, scores, plain, what=f"feature noise, {options.passes} passes",
-            against="one pass", metric="joint", forced=options.noise == "on",
+            self.fitting.frozen.held_out, scores, self._control(patterns, plain),
+            what=f"feature noise, {options.passes} passes", against="one pass", metric="joint",
+            forced=options.noise == "on",
         )  # fmt: skip
         found.comparisons.append(first)
-        if not first.kept:
+        if first.kept:
+            self.best = scores
+        else:
             found.tried = scores
-            return
-        if options.gates == "auto":
-            richer = scores_of(by_input=True)
-            second = compare(
-                frozen.held_out, richer, scores, what="noise that depends on the input",
-                against="noise of one strength per site", metric="joint",
-            )  # fmt: skip
-            found.comparisons.append(second)
-            by_input = second.kept
-            scores = richer if second.kept else scores
-        found.feature_scores = scores
-    fit = search_patterns(
-        frozen, reached, fitting.in_fold(reached, patterns, fitting.every), options
-    )
-    found.feature = fitting.further(reached, fit, fitting.every, by_input=by_input)
+        return first.kept
+
+    def beats(
+        self,
+        patterns: dict[str, Pattern],
+        found: Noises,
+        *,
+        by_input: bool,
+        words: tuple[str, str],
+    ) -> bool:
+        """Compare something richer with the best so far; say whether it takes its place."""
+        if self.best is None:
+            return False
+        scores = self._scores(patterns, by_input=by_input)
+        what, against = words
+        found.comparisons.append(
+            compare(
+                self.fitting.frozen.held_out, scores, self.best, what=what, against=against,
+                metric="joint",
+            )
+        )  # fmt: skip
+        kept = found.comparisons[-1].kept
+        if kept:
+            self.best = scores
+        return kept
+
+    def _control(self, patterns: dict[str, Pattern], plain: TileScores) -> TileScores:
+        """Give one pass under the temperature that was fitted along with the noise, if better.
+
+        What a second fit of the temperature gains is not the noise's merit.
+        """
+
+        def fitted(tiles: tuple[int, ...]) -> Passes:
+            own = self.fitting.in_fold(self.reached, patterns, tiles)
+            return one_pass(self.fitting.frozen, own.temperature)
+
+        again = self._judge(fitted)
+        gain, _ = paired_gain(self.fitting.frozen.held_out, again, plain, "joint")
+        return again if gain > 0 else plain
+
+    def _scores(self, patterns: dict[str, Pattern], *, by_input: bool) -> TileScores:
+        def fitted(tiles: tuple[int, ...]) -> Passes:
+            own = self.fitting.in_fold(self.reached, patterns, tiles)
+            if by_input:
+                own = self.fitting.further(self.reached, own, tiles, by_input=True)
+            passes = self.fitting.options.passes
+            return noisy_passes(self.fitting.frozen, self.reached, own, passes)
+
+        return self._judge(fitted)
+
+    def _judge(self, fitted: Callable[[tuple[int, ...]], Passes]) -> TileScores:
+        frozen, n_eff = self.fitting.frozen, self.fitting.options.n_eff
+        return out_of_fold(frozen, self.folds, fitted, judged=self.judged, n_eff=n_eff)
 
 
 def _logit_noise(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.calibration.comparing import thinned
+from penumbra.calibration.comparing import margin_of, thinned
 from penumbra.calibration.frozen import Frozen, Reached
 from penumbra.calibration.noise import NoiseFit
 from penumbra.calibration.options import CalibrationOptions
@@ -32,8 +32,8 @@ def search_patterns(
     First half and twice the length at all sites together, then at one site after the other, then
     Perlin and simplex noise at all sites. The gates are those of `fit`; where a length is halved
     they grow by the root of two, since shorter fields average out sooner, and the reverse. All
-    candidates meet the same random numbers. A move stays where its mean gain over the tiles is
-    above the standard error of the gain.
+    candidates meet the same random numbers. A move stays where its mean gain over the groups is
+    above its margin (`margin_of`); over the tiles, where there is one group only.
     """
     tiles = sorted(thinned(frozen, _UNITS))
 
@@ -47,11 +47,18 @@ def search_patterns(
         if candidate is None:
             continue
         found = judged(candidate)
-        gain = value - found
-        error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else np.inf
-        if gain.mean() > error:
+        gains = _by_group(frozen, tiles, value - found)
+        if np.mean(gains) > margin_of(gains):
             best, value = candidate, found
     return best
+
+
+def _by_group(frozen: Frozen, tiles: list[int], gains: Doubles) -> list[float]:
+    groups = np.array([frozen.held_out.tiles[index].group for index in tiles])
+    names = np.unique(groups)
+    if len(names) < 2:
+        return [float(gain) for gain in gains]
+    return [float(gains[groups == name].mean()) for name in names]
 
 
 def _objective(scores: TileScores, tiles: list[int], options: CalibrationOptions) -> Doubles:

@@ -40,9 +40,9 @@ def fit_temperature(
 
     ``none`` leaves the logits; ``global`` divides all of them by one T; ``class`` has one T per
     logit, which is the same thing for one logit; ``local`` is that of `fit_local_temperature`,
-    which falls back to ``global`` where its own cross-validation finds no gain. T stays within
-    e^±3, and a term of 10⁻⁴ · (ln T)² keeps it from running off where the network makes no
-    mistake.
+    which falls back to ``global`` where its own cross-validation finds no gain. A global or
+    per-class T stays within e^±3, and a term of 10⁻⁴ · (ln T)² keeps it from running off where
+    the network makes no mistake.
     """
     if kind == "none":
         return Temperature()

@@ -22,6 +22,7 @@ from penumbra.cli.session import (
     command_line,
     now,
     predictor_options,
+    say,
     say_findings,
     track,
     verb,
@@ -98,6 +99,9 @@ def evaluate(
     evaluation = scored.evaluation
     if not json:
         say_findings(evaluation.findings)
+    fitted_on = (scored.document["calibrated_on"] or {}).get("split")
+    if fitted_on is not None and (fitted_on == split.value or "all" in (fitted_on, split.value)):
+        say("note: the calibration was fitted on some of these samples, so it looks too good here.")
     overall = evaluation.overall
     figures = ", ".join(
         f"{label} {figure(overall.get(key))}"

@@ -22,6 +22,7 @@ from penumbra.evaluation.readers import readers_of, true_probability_of
 from penumbra.evaluation.report import ErrorsByDoubt, write_report
 from penumbra.evaluation.report_of_run import report_of_run
 from penumbra.inference.areas import AreaCase, area_case
+from penumbra.inference.calibration import Calibration
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
@@ -168,11 +169,19 @@ def score_run(
         "sampler": str(predictor.sampler),
         "cost": str(predictor.cost),
         "calibrated": predictor.calibration is not None,
+        "calibrated_on": calibrated_on(predictor.calibration),
         "kept_samples": kept,
         "versions": versions(),
         **evaluation.to_json(),
     }
     return RunEvaluation(evaluation, doubt, source, split, document)
+
+
+def calibrated_on(calibration: Calibration | None) -> dict[str, Any] | None:
+    """Say which split of which source a calibration was fitted on, as far as it says so."""
+    if calibration is None:
+        return None
+    return {key: calibration.record.get(key) for key in ("source", "split")}
 
 
 def evaluate_run(

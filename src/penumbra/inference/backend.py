@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from penumbra.errors import SettingsError, expected
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -65,6 +66,18 @@ def choose_precision(precision: Precision, device: torch.device) -> Literal["fp3
     return precision
 
 
+def _check_norms(module: nn.Module) -> None:
+    """Refuse batch norms without running statistics: the rest of the batch would change a mask."""
+    for name, layer in module.named_modules():
+        # Instance norms are no batch norms to torch's public classes, and need no statistics.
+        if isinstance(layer, _BATCH_NORMS) and layer.running_mean is None:
+            raise SettingsError(
+                expected(f"the layer {name or 'norm'}", "a norm with running statistics",
+                         "a batch norm with track_running_stats=False",
+                         "training with running statistics, or a group norm")
+            )  # fmt: skip
+
+
 def _fuse_norms(module: nn.Module) -> None:
     """Fold each batch norm that directly follows a convolution in a Sequential into it.
 
@@ -112,9 +125,14 @@ class Engine:
         precision: Precision = "auto",
         batch_size: int = 4,
     ) -> Engine:
-        """Prepare a copy of `module`; the module itself stays as it is."""
+        """Prepare a copy of `module`; the module itself stays as it is.
+
+        Raises:
+            SettingsError: the device is not there, or a batch norm has no running statistics.
+        """
         where = choose_device(device)
         what = choose_precision(precision, where)
+        _check_norms(module)
         ready = copy.deepcopy(module).eval().requires_grad_(requires_grad=False)
         _fuse_norms(ready)
         ready = ready.to(device=where, dtype=_DTYPES[what])

@@ -231,6 +231,7 @@ class Calibration(_Settings):
         sampler: what predict and evaluate use where nothing else is asked for.
         area: intervals for areas.
         flag: when to ask for a look.
+        weights: SHA-256 of the file of weights that it belongs to; ``None`` where it is unknown.
         record: how it was fitted, and what was kept against what, in plain values.
     """
 
@@ -242,6 +243,7 @@ class Calibration(_Settings):
     sampler: str = "deterministic"
     area: AreaInterval | None = None
     flag: Flag | None = None
+    weights: str | None = None
     record: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -261,6 +263,18 @@ class Calibration(_Settings):
         if part is None:
             return False
         return str(Sampler.parse(part.sampler or self.sampler)) == str(sampler)
+
+    def check_weights(self, digest: str) -> None:
+        """Refuse to go with other weights than those it was fitted to.
+
+        Raises:
+            RunError: they are others.
+        """
+        if self.weights is not None and self.weights != digest:
+            raise RunError(
+                expected(CALIBRATION_FILE, "of the run's present weights", "that of other ones",
+                         "`penumbra calibrate` again, or --uncalibrated")
+            )  # fmt: skip
 
     def withheld(self, sampler: Sampler) -> str | None:
         """Say which promises do not hold for predictions by this sampler, if any.

@@ -97,5 +97,5 @@ def from_stochastic_head(
             tiles.keys, first=first, count=min(_CHUNK, count - first), origins=tiles.origins
         )
         for one in drawn.unbind(1):
-            sums.add(logits_to_probabilities(member.head.logits(one, taps)).cpu())
+            sums.add(logits_to_probabilities(member.head.logits(one, taps, seen=mean)).cpu())
     return list(sums.results(off, group.count))

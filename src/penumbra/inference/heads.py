@@ -67,9 +67,16 @@ class Head:
         """Whether `marginal` and `samples` can be asked for."""
         return self.logit_noise is not None
 
-    def logits(self, logits: Tensor, taps: Sequence[Tensor]) -> Tensor:
-        """Scale the logits of the deterministic pass, (N, K, h, w)."""
-        return self.scaling(logits, self._levels(self.scaling.taps, logits, taps))
+    def logits(
+        self, logits: Tensor, taps: Sequence[Tensor], *, seen: Tensor | None = None
+    ) -> Tensor:
+        """Scale the logits of the deterministic pass, (N, K, h, w).
+
+        A local temperature reads the logits themselves; `seen` are those that it reads instead,
+        such as the mean of samples that are to be scaled alike.
+        """
+        read = logits if seen is None else seen
+        return self.scaling(logits, self._levels(self.scaling.taps, read, taps))
 
     def noisy_logits(self, logits: Tensor, taps: Sequence[Tensor]) -> Tensor:
         """Scale the logits of a pass with noise in its features, (N, K, h, w)."""

@@ -26,8 +26,8 @@ from penumbra.inference.prediction import Prediction
 from penumbra.inference.preprocess import Preprocess
 from penumbra.inference.samplers import Cost, Sampler
 from penumbra.inference.symmetry import Symmetries, symmetries_of
-from penumbra.models.storage import load_model
-from penumbra.models.weights import check_weights
+from penumbra.models.storage import WEIGHTS_FILE, load_model
+from penumbra.models.weights import check_weights, digest_of
 
 _MOST_KEPT = 2**31
 """Bytes of single passes kept for one image; beyond that they are refused rather than swapped."""
@@ -85,6 +85,7 @@ class Predictor:
         self.threshold = threshold
         self.overlap = overlap
         self.batch_size = batch_size
+        _check_classes(calibration, self.class_names)
         self.sampler = _choose(sampler, calibration)
         self.symmetries = symmetries_of(symmetry)
         networks = [(model, calibration), *members]
@@ -143,11 +144,11 @@ class Predictor:
         Raises:
             RunError: a folder is missing, incomplete, damaged, or from a newer version.
         """
-        model, document, own = _load(Path(run))
+        model, document, own = _load(Path(run), calibrated=calibration is True)
         learned = own if calibration is True else calibration or None
         others = []
         for member in members:
-            network, described, theirs = _load(Path(member))
+            network, described, theirs = _load(Path(member), calibrated=calibration is not False)
             if described["class_names"] != document["class_names"]:
                 raise SettingsError(
                     expected(f"the classes of {member}", document["class_names"],
@@ -158,7 +159,7 @@ class Predictor:
                     expected(f"the preprocessing of {member}", document["preprocess"],
                              described["preprocess"], "runs trained with the same image settings")
                 )  # fmt: skip
-            others.append((network, theirs if calibration is not False else None))
+            others.append((network, theirs))
         return cls(
             model,
             preprocess=document["preprocess"],
@@ -222,6 +223,16 @@ def _choose(sampler: Sampler | str | None, calibration: Calibration | None) -> S
     return Sampler.parse(sampler) if isinstance(sampler, str) else replace(sampler)
 
 
+def _check_classes(calibration: Calibration | None, class_names: tuple[str, ...]) -> None:
+    area = None if calibration is None else calibration.area
+    foreign = [] if area is None else [n for n in area.class_names if n not in class_names]
+    if foreign:
+        raise RunError(
+            expected("the classes of the calibration", f"among {', '.join(class_names)}",
+                     ", ".join(foreign), "`penumbra calibrate` again")
+        )  # fmt: skip
+
+
 def _check_kept(keep: int, job: Job, n_classes: int) -> None:
     height, width = job.plan.size
     taken = 4 * keep * n_classes * height * width
@@ -232,8 +243,13 @@ def _check_kept(keep: int, job: Job, n_classes: int) -> None:
         )  # fmt: skip
 
 
-def _load(folder: Path) -> tuple[nn.Module, dict[str, Any], Calibration | None]:
+def _load(
+    folder: Path, *, calibrated: bool
+) -> tuple[nn.Module, dict[str, Any], Calibration | None]:
     model, document = load_model(folder)
+    learned = Calibration.read(folder) if calibrated else None
+    if learned is not None:
+        learned.check_weights(digest_of(folder / WEIGHTS_FILE))
     try:
         described = document | {
             "preprocess": Preprocess.model_validate(document["preprocess"]),
@@ -248,4 +264,4 @@ def _load(folder: Path) -> tuple[nn.Module, dict[str, Any], Calibration | None]:
                 "the run folder itself, or Predictor(model, preprocess=…) for a bare network",
             )
         ) from error
-    return model, described, Calibration.read(folder)
+    return model, described, learned

@@ -118,8 +118,17 @@ class PassSums:
 
     @property
     def variance(self) -> Tensor:
-        """Σ_k (p_k − mean)² / (K − 1) per class, (…, C, h, w) float32; 0 for a single pass."""
-        return self._single.variance
+        """Estimated variance of a pass per class, (…, C, h, w) float32; 0 for a single pass.
+
+        Σ_k (p_k − mean)² / (K − 1) for independent passes. The mean of antithetic pairs lies
+        closer to the truth than that supposes: for them it is Σ_k (p_k − mean)² / K plus the
+        variance of the mean, which the means of pairs tell from two pairs on and which a single
+        pair leaves at 0.
+        """
+        single, pair = self._single, self._pair
+        if pair.n == 0 or 2 * pair.n != single.n:
+            return single.variance
+        return single.squares / single.n + pair.variance / pair.n
 
     @property
     def expected_entropy(self) -> Tensor:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from penumbra.errors import RunError, expected
+
+
+def digest_of(file: Path) -> str:
+    """Hash a file of weights: SHA-256 as hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def check_weights(network: nn.Module) -> None:

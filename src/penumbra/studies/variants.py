@@ -13,9 +13,11 @@ from penumbra.calibration.frozen import Frozen
 from penumbra.calibration.logit_noise import LogitNoiseOptions, fit_logit_noise
 from penumbra.calibration.noise import FitSettings, NoiseFit, fit_noise
 from penumbra.calibration.options import CalibrationOptions
+from penumbra.calibration.promises import with_promises
 from penumbra.calibration.temperatures import fit_temperature, observed
 from penumbra.data.assignment import select
 from penumbra.data.manifest import read_manifest
+from penumbra.data.source import Source
 from penumbra.inference.calibration import Calibration, Temperature
 from penumbra.noise.patterns import Pattern
 from penumbra.storage import write_json
@@ -66,7 +68,10 @@ def fit(study: Study, network: Network, choice: CalibrationChoice) -> float:
     manifest = manifest_of(study, network)
     frozen = _frozen(run, digest(run / "model.safetensors"), manifest)
     prepared = time.perf_counter()
-    found = _auto(frozen, choice) if choice.auto else _fitted(frozen, choice)
+    if choice.auto:
+        found = with_promises(run, _validation(manifest), _auto(frozen, choice))
+    else:
+        found = _fitted(frozen, choice)
     document = {
         "fingerprint": fit_fingerprint(study, network, choice),
         "seconds": time.perf_counter() - prepared,
@@ -79,8 +84,12 @@ def fit(study: Study, network: Network, choice: CalibrationChoice) -> float:
 @functools.lru_cache(maxsize=1)
 def _frozen(run: Path, _weights: str, manifest: Path) -> Frozen:
     """Keep the last network's features: the next choice is most likely the same network's."""
+    return freeze_run(run, _validation(manifest))
+
+
+def _validation(manifest: Path) -> Source:
     source, assignment = read_manifest(manifest)
-    return freeze_run(run, select(source, assignment, "val"))
+    return select(source, assignment, "val")
 
 
 def _auto(frozen: Frozen, choice: CalibrationChoice) -> Calibration:

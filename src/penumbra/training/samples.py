@@ -52,6 +52,24 @@ def open_for_run(
     return chosen
 
 
+def trained_on(run: Run, source: Source) -> frozenset[str]:
+    """Give the ids of samples that the run's own manifest names as trained on.
+
+    Raises:
+        SourceError: these are all the samples that there are.
+    """
+    if not run.manifest.is_file():
+        return frozenset()
+    splits = read_assignment(run.manifest).splits
+    found = frozenset(r.id for r in source.records if splits.get(r.id) == "train")
+    if len(found) == len(source):
+        raise SourceError(
+            expected(f"the samples of {source.name}", "some that the network was not trained on",
+                     "training samples only", "--split val with the run's own source")
+        )  # fmt: skip
+    return found
+
+
 def _class_names(run: Run) -> tuple[str, ...]:
     names = run.model_json().get("class_names")
     if not isinstance(names, list):

@@ -116,6 +116,8 @@ def _measured(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     images, groups = record.get("n_images"), record.get("n_groups")
     if is_number(images) and is_number(groups):
         held_out = f"{count(int(images), 'image')} of {count(int(groups), 'group')}"
+        if isinstance(record.get("split"), str):
+            held_out += f", split {record['split']}"
         rows.append(("Held-out data", held_out))
     for name, words in (("nll", "NLL there"), ("joint", "Joint tile NLL there")):
         before, after = record.get(f"{name}_before"), record.get(f"{name}_after")
