@@ -144,7 +144,10 @@ def _difference(place: Any, row: str, base: str, metric: str) -> str:
 def _signed(value: float) -> str:
     rounded = f"{abs(value):.1f}"
     if rounded == "0.0":
-        return "0.0"
+        # A second digit, so that an interval that excludes zero is seen to do so.
+        rounded = f"{abs(value):.2f}"
+    if rounded == "0.00":
+        return "0"
     return f"{'−' if value < 0 else '+'}{rounded}"
 
 

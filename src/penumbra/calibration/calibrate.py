@@ -70,7 +70,7 @@ def freeze_run(
                      source.n_classes, "the source that the run was trained on")
         )  # fmt: skip
     held_out = collect(source, preprocess, seed=seed, most_tiles=most_tiles, progress=progress)
-    return Frozen(network, held_out, device=device)
+    return Frozen(network, held_out, device=device, progress=progress)
 
 
 def calibrate(

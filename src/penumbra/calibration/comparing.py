@@ -39,6 +39,7 @@ class Comparison:
         margin: what chance alone reaches in one case of ten: the standard error of the gain, from
             the spread between groups, times the 90 % quantile of Student's t for so few of them.
         kept: whether the richer one stays.
+        rule: whether it has to be better, or only not worse beyond the margin.
     """
 
     what: str
@@ -47,6 +48,7 @@ class Comparison:
     gain: float
     margin: float
     kept: bool
+    rule: Literal["better", "not worse"] = "better"
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values; ``low`` and ``high`` are the margin away from the gain."""
@@ -57,7 +59,9 @@ class Comparison:
             "gain": self.gain,
             "low": self.gain - self.margin,
             "high": self.gain + self.margin,
+            "margin": self.margin,
             "kept": self.kept,
+            "rule": self.rule,
             "unit": "nats",
         }
 
@@ -131,6 +135,17 @@ def paired_gain(
     if len(gains) < 2:
         return (gains[0] if gains else 0.0), float("inf")
     return float(np.mean(gains)), margin_of(gains)
+
+
+def mean_of_groups(held_out: HeldOut, scores: TileScores, metric: Metric) -> float:
+    """Compute the mean over groups of nats per pixel, of the groups that were scored."""
+    found = []
+    for group in held_out.groups:
+        own = list(held_out.of_groups([group]))
+        pixels = scores.pixels[own].sum()
+        if pixels > 0:
+            found.append(float(getattr(scores, metric)[own].sum() / pixels))
+    return float(np.mean(found)) if found else float("nan")
 
 
 def margin_of(gains: Sequence[float]) -> float:

@@ -6,7 +6,13 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from penumbra.calibration.comparing import Comparison, compare, group_folds, paired_gain
+from penumbra.calibration.comparing import (
+    Comparison,
+    compare,
+    group_folds,
+    mean_of_groups,
+    paired_gain,
+)
 from penumbra.calibration.frozen import Frozen
 from penumbra.calibration.noises import FOLDS, SAMPLES, Noises, fit_noises
 from penumbra.calibration.options import CalibrationOptions
@@ -40,6 +46,8 @@ def calibrate_frozen(frozen: Frozen, options: CalibrationOptions) -> Calibration
     """
     started = time.perf_counter()
     held_out = frozen.held_out
+    if options.noise != "off":
+        frozen.at(frozen.site_names(options.sites))  # a wrong name is better found before the work
     folds = group_folds(held_out, count=FOLDS, seed=options.seed)
     kind, comparisons, plain = choose_temperature(frozen, folds, options)
     noises = fit_noises(frozen, options, kind, plain, folds)
@@ -85,7 +93,15 @@ def _choose_sampler(
         # Noise may help as a sample and still not be the default: the mean must not suffer.
         allowed = pixels.gain > -pixels.margin and scores.mi_over_h >= NO_EFFECT
         comparisons.append(
-            Comparison(pixels.what, pixels.against, "nll", pixels.gain, pixels.margin, allowed)
+            Comparison(
+                f"{pixels.what} as the default",
+                pixels.against,
+                "nll",
+                pixels.gain,
+                pixels.margin,
+                allowed,
+                "not worse",
+            )
         )
         if allowed and gain > max(margin, best_gain):
             best, best_gain = name, gain
@@ -96,7 +112,8 @@ def _figures(
     frozen: Frozen, noises: Noises, plain: TileScores, sampler: str, options: CalibrationOptions
 ) -> dict[str, Any]:
     """Say what is known before and after; after is on groups left out where there are any."""
-    every = range(len(frozen.held_out.tiles))
+    held_out = frozen.held_out
+    every = range(len(held_out.tiles))
     raw = score(frozen, every, one_pass(frozen, Temperature()), n_eff=options.n_eff)
     kind = sampler.partition(":")[0]
     after = {"noise": noises.feature_scores, "logit-noise": noises.logit_scores}.get(kind) or plain
@@ -111,10 +128,10 @@ def _figures(
         "noise_kept": noises.feature is not None,
         "mi_over_h": None if noisy is None else noisy.mi_over_h,
         "logit_mi_over_h": None if noises.logit_scores is None else noises.logit_scores.mi_over_h,
-        "nll_before": raw.mean(raw.nll),
-        "nll_after": after.mean(after.nll),
-        "joint_before": raw.mean(raw.joint),
-        "joint_after": after.mean(after.joint),
+        "nll_before": mean_of_groups(held_out, raw, "nll"),
+        "nll_after": mean_of_groups(held_out, after, "nll"),
+        "joint_before": mean_of_groups(held_out, raw, "joint"),
+        "joint_after": mean_of_groups(held_out, after, "joint"),
         "reliability_before": raw.reliability(),
         "reliability_after": after.reliability(),
     }

@@ -16,6 +16,7 @@ from penumbra.models.weights import check_weights
 from penumbra.noise.doubles import in_double
 from penumbra.noise.find import find_sites, find_taps
 from penumbra.noise.sites import AtSite, Encoded, Sites
+from penumbra.progress import Progress, silent
 
 LEAST_STD = 1e-6
 """A channel that never changes has no spread; so small a one is no noise, and can be divided by."""
@@ -47,9 +48,11 @@ class Frozen:
         network: images in, logits out.
         held_out: the tiles.
         device: where the network runs.
+        progress: wraps the steps of fits and the tiles of scores.
 
     Attributes:
         held_out: the tiles.
+        progress: as given.
         module: the network in float32.
         noisy: what runs passes with noise.
         n_logits: K.
@@ -60,9 +63,16 @@ class Frozen:
         RunError: a weight is not finite; the text names the tensor.
     """
 
-    def __init__(self, network: nn.Module, held_out: HeldOut, *, device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        held_out: HeldOut,
+        *,
+        device: str = "auto",
+        progress: Progress = silent,
+    ) -> None:
         check_weights(network)
-        self.held_out = held_out
+        self.held_out, self.progress = held_out, progress
         engine = Engine.of(network, device=device, precision="fp32")
         self._engine = engine
         self.module, self.device = engine.module, engine.device

@@ -27,6 +27,7 @@ from penumbra.inference.doubt import DOUBT_TAPS, Level
 from penumbra.inference.linear_map import MapTensors
 from penumbra.inference.logit_noise import draw_factors, marginal_probabilities
 from penumbra.noise.draws import join_keys
+from penumbra.progress import Progress, silent
 
 LENGTHS = (0.0, 0.0, 32.0, 32.0, 16.0, 16.0, 8.0)
 """Two factors for the image as a whole and five fields, in image pixels."""
@@ -98,7 +99,11 @@ class _Weights:
 
 
 def fit_logit_noise(
-    data: Sequence[Observed], taps: Sequence[str] = (), *, options: LogitNoiseOptions = DEFAULTS
+    data: Sequence[Observed],
+    taps: Sequence[str] = (),
+    *,
+    options: LogitNoiseOptions = DEFAULTS,
+    progress: Progress = silent,
 ) -> LogitNoise:
     """Fit η = μ/T + Σ_r P_r(x)·n_r by the likelihood of pixels and that of tiles.
 
@@ -111,6 +116,7 @@ def fit_logit_noise(
         data: what the network gave on images it was not trained on.
         taps: names of the items' features.
         options: see there.
+        progress: wraps the steps.
 
     Returns:
         The fit; whether it beats a temperature is for groups left out to say.
@@ -130,7 +136,8 @@ def fit_logit_noise(
     optimiser = learned.optimiser(len(DOUBT_TAPS))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.steps)
     numbers = itertools.count()
-    for crops in _batches(kept, every, scale, options):
+    batches = _batches(kept, every, scale, options)
+    for crops in progress(batches, total=options.steps, what="fitting noise in logit space"):
         optimiser.zero_grad()
         for alike in _alike(crops):
             drawn = list(itertools.islice(numbers, len(alike)))

@@ -102,7 +102,8 @@ def fit_noise(
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         parameter.requires_grad_(requires_grad=True)
     batches = _batches(frozen, tiles, settings)
-    for step, batch in enumerate(batches):
+    shown = frozen.progress(batches, total=len(batches), what="fitting noise")
+    for step, batch in enumerate(shown):
         optimizer.zero_grad()
         total = sum(frozen.held_out.tiles[index].scored for index in batch)
         for alike in frozen.alike(batch):

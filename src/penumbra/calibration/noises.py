@@ -249,7 +249,9 @@ def _logit_noise(
     how = LogitNoiseOptions(n_eff=options.n_eff, seed=options.seed)
 
     def fitted(tiles: tuple[int, ...]) -> LogitNoise:
-        return fit_logit_noise(observed(frozen, tiles), frozen.taps, options=how)
+        return fit_logit_noise(
+            observed(frozen, tiles), frozen.taps, options=how, progress=frozen.progress
+        )
 
     if folds:
         judged = thinned(frozen, JUDGED, fewest=12)

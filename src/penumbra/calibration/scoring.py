@@ -100,7 +100,7 @@ def score(
 ) -> TileScores:
     """Score passes over some tiles; the others are left at 0."""
     out = TileScores.nothing(len(frozen.held_out.tiles))
-    for index in tiles:
+    for index in frozen.progress(tiles, total=len(tiles), what="judging"):
         truth = frozen.truth(index)
         known = truth[0] != IGNORE
         drawn, mean = passes(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -126,7 +127,7 @@ def calibrate(
     )
     found = calibrate_run(
         run, source, options=options, split=split.value, target=target, out=out, device=device,
-        progress=track,
+        progress=functools.partial(track, transient=True),
     )  # fmt: skip
     where = str((out or run) / "calibration.json")
     document = {
@@ -157,7 +158,8 @@ def _lines(record: dict[str, Any], sampler: str, where: str) -> Iterable[str]:
     yield (
         f"{count(record['n_tiles'], 'tile')} of {count(record['n_images'], 'image')} of "
         f"{count(record['n_groups'], 'group')}, "
-        f"{record['seconds']:.0f} s and {record['seconds_of_predictions']:.0f} s of predictions."
+        f"{record['seconds']:.0f} s for the fits and {record['seconds_of_predictions']:.0f} s for "
+        "predictions of whole images."
     )
     for row in record["comparisons"]:
         yield "  " + comparison_line(row)
@@ -190,6 +192,8 @@ def comparison_line(row: dict[str, Any]) -> str:
         'kept:    local against global, pixel NLL lower by 0.0100 ± 0.0060'
     """
     verdict = "kept:   " if row["kept"] else "dropped:"
+    if row.get("rule") == "not worse":
+        verdict = "allowed:" if row["kept"] else "barred: "
     way = "lower" if row["gain"] >= 0 else "higher"
     return (
         f"{verdict} {row['what']} against {row['against']}, {row['metric']} {way} by "

@@ -28,6 +28,9 @@ from penumbra.cli.session import (
     verb,
 )
 
+FEW_GROUPS = 5
+"""With fewer groups, an interval over them ends where its groups do."""
+
 
 class SplitName(StrEnum):
     """Which samples."""
@@ -102,6 +105,8 @@ def evaluate(
     fitted_on = (scored.document["calibrated_on"] or {}).get("split")
     if fitted_on is not None and (fitted_on == split.value or "all" in (fitted_on, split.value)):
         say("note: the calibration was fitted on some of these samples, so it looks too good here.")
+    if evaluation.n_groups < FEW_GROUPS:
+        say(f"note: intervals over {evaluation.n_groups} groups say little.")
     overall = evaluation.overall
     figures = ", ".join(
         f"{label} {figure(overall.get(key))}"

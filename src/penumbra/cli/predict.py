@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,8 +80,8 @@ def predict(
     results: list[dict[str, Any]] = []
     learned = predictor.calibration
     withheld = None if learned is None else learned.withheld(predictor.sampler)
-    if withheld is not None:
-        say(f"note: {withheld}")
+    for note in _notes(predictor, withheld, keep):
+        say(f"note: {note}")
     for finding in findings:
         say(f"error: {finding['message']}")
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
@@ -92,14 +93,28 @@ def predict(
             say(f"error: {error}")
     document: dict[str, Any] = {"run": str(run), "out": str(out), "predictions": results}
     document |= {"findings": findings, "withheld": withheld}
-    lines = [f"{len(results)} of {len(files)} images segmented into {out}."]
-    if results:
-        doubt = max(results, key=lambda result: result["mean_uncertainty"])
+    return Finished(document, _lines(results, len(files), out), code=1 if findings else 0)
+
+
+def _notes(predictor: Predictor, withheld: str | None, keep: int) -> Iterator[str]:
+    """Say what a user may expect and will not get."""
+    if withheld is not None:
+        yield withheld
+    made = predictor.n_samples
+    if keep > made or (keep and made == 1):
+        kept = "all are kept" if made > 1 else "that is in STEM_probability already"
+        yield f"{predictor.sampler} makes {made} pass{'es' if made > 1 else ''}; {kept}."
+
+
+def _lines(results: list[dict[str, Any]], files: int, out: Path) -> list[str]:
+    lines = [f"{len(results)} of {files} images segmented into {out}."]
+    if any(result["flagged"] is not None for result in results):
         flagged = sum(bool(result["flagged"]) for result in results)
-        if any(result["flagged"] is not None for result in results):
-            lines[0] = f"{lines[0][:-1]}; {flagged} of them ask to be looked at."
+        lines[0] = f"{lines[0][:-1]}; {flagged} of them ask to be looked at."
+    if len(results) > 1:
+        doubt = max(results, key=lambda result: result["mean_uncertainty"])
         lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
-    return Finished(document, lines, code=1 if findings else 0)
+    return lines
 
 
 def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:

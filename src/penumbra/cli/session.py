@@ -149,14 +149,19 @@ def say_findings(findings: Iterable[Any], *, most: int = 5) -> None:
         say(f"… and {len(found) - most} more findings (--json lists all)")
 
 
-def track(items: Iterable[T], *, total: int, what: str) -> Iterable[T]:
-    """Show a progress bar on standard error where a person watches it."""
+def track(items: Iterable[T], *, total: int, what: str, transient: bool = False) -> Iterable[T]:
+    """Show a progress bar on standard error where a person watches it.
+
+    A transient one leaves no line behind, for work of many parts.
+    """
     if total < 3 or not sys.stderr.isatty():
         return items
     from rich.console import Console
     from rich.progress import track as rich_track
 
-    return rich_track(items, description=what, total=total, console=Console(stderr=True))
+    return rich_track(
+        items, description=what, total=total, console=Console(stderr=True), transient=transient
+    )
 
 
 def check_source(source: str, target: str | None) -> None:

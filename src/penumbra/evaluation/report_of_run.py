@@ -85,9 +85,7 @@ def report_of_run(
         sampler=sampler_sentence(
             predictor.sampler,
             predictor.cost,
-            passes=predictor.sampler.samples
-            if predictor.sampler.head
-            else max(1, len(predictor.passes)),
+            passes=max(1, predictor.n_samples),
         ),
         calibration=calibration,
         # People count epochs from one, as the progress bar does.

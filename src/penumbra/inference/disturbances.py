@@ -79,6 +79,19 @@ def missing(what: str, try_: str) -> SettingsError:
     return SettingsError(expected("the run", f"one with {what}", "none of it", try_))
 
 
+def not_calibrated(what: str, option: str, calibration: Calibration | None) -> SettingsError:
+    """Say that a calibration, or the lack of one, leaves a sampler without its noise."""
+    if calibration is None:
+        return SettingsError(
+            expected("the run", f"calibrated, with {what}", "one without a calibration",
+                     "`penumbra calibrate RUN SOURCE` first")
+        )  # fmt: skip
+    return SettingsError(
+        expected("the calibration", f"one with {what}", "one that was better without it",
+                 f"`penumbra calibrate RUN SOURCE {option}` to have it all the same")
+    )  # fmt: skip
+
+
 def _noise(
     calibration: Calibration | None, network: nn.Module, device: torch.device
 ) -> tuple[Perturbation, tuple[str, ...]]:
@@ -91,7 +104,7 @@ def _noise(
         return InjectedNoise(injector.to(device)), tuple(noise.sites)
     trained = getattr(network, "noise_injector", None)
     if not isinstance(trained, NeuralNoiseInjector):
-        raise missing("noise", "`penumbra calibrate RUN SOURCE` first")
+        raise not_calibrated("noise", "--noise on", calibration)
     trained.require_measured()
     # The engine's own copy has been rounded to the engine's precision; amplitudes need not be.
     return InjectedNoise(copy.deepcopy(trained).to(device)), trained.sites

@@ -72,7 +72,7 @@ class Finish:
         self.predictor = predictor
         self.seed = seed
         sampler = predictor.sampler
-        self.count = sampler.samples if sampler.head else len(predictor.passes)
+        self.count = predictor.n_samples
         self.kept = kept if self.count > 1 else 0
         self.off = sampler.mask_from_off_pass or sampler.head is not None
         learned = predictor.calibration or Calibration()

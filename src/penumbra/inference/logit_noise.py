@@ -163,9 +163,10 @@ def marginal_probabilities(mean: Tensor, amplitudes: Tensor) -> Tensor:
     """Compute E[p] under η = mean + Σ_r amplitude_r · n_r, n standard normal at every pixel.
 
     K = 1: sigmoid averaged by the 20-node Gauss–Hermite rule over a normal of variance
-    Σ_r amplitude_r², exact up to the rule (error under 1.5 · 10⁻³ for deviations up to 4). K = 2: the same
-    for the difference of the two logits. K ≥ 3 has no such rule: softmax is averaged over 64
-    fixed points, antithetic Sobol points whose second moment is made the identity.
+    Σ_r amplitude_r², exact up to the rule (error under 1.5 · 10⁻³ for deviations up to 4).
+    K = 2: the same for the difference of the two logits. K ≥ 3 has no such rule: softmax is
+    averaged over 64 fixed points, antithetic Sobol points whose second moment is made the
+    identity.
 
     Args:
         mean: (N, K, H, W).

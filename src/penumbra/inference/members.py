@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine
 from penumbra.inference.calibration import Calibration
-from penumbra.inference.disturbances import ByName, disturbance_of, missing
+from penumbra.inference.disturbances import ByName, disturbance_of, missing, not_calibrated
 from penumbra.inference.heads import Head
 from penumbra.inference.samplers import Sampler
 from penumbra.inference.skip_noise import Bases, SkipNoise
@@ -62,7 +62,7 @@ class Member:
         self.engine = engine
         self.head = Head.of(calibration, int(getattr(network, "n_classes", 1)))
         if sampler.head == "logit-noise" and not self.head.has_logit_noise:
-            raise missing("noise in logit space", "`penumbra calibrate RUN SOURCE` first")
+            raise not_calibrated("noise in logit space", "--logit-noise on", calibration)
         if sampler.head == "ssn" and not hasattr(engine.module, "sample_logits"):
             raise missing("a stochastic head", "a run of --model ssn-unet")
         self.perturbation, names = disturbance_of(

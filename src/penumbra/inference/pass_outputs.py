@@ -104,7 +104,13 @@ def pass_summary(prediction: Prediction) -> dict[str, Any]:
         "scores": dict(prediction.scores),
         "flagged": prediction.flagged,
         "area_intervals": {
-            name: {"low": low, "estimate": estimate, "high": high, "unit": "pixel"}
+            name: {
+                "low": low,
+                "estimate": estimate,
+                "high": high,
+                "unit": "pixel",
+                "bounded": not (low <= 0 and high >= prediction.mask.size),
+            }
             for name, (low, estimate, high) in prediction.area_intervals.items()
         },
     }

@@ -114,6 +114,11 @@ class Predictor:
         return self.members[0].engine
 
     @property
+    def n_samples(self) -> int:
+        """How many passes, or samples behind them, a prediction is made of."""
+        return self.sampler.samples if self.sampler.head else len(self.passes)
+
+    @property
     def cost(self) -> Cost:
         """What a tile costs."""
         return self.sampler.cost(

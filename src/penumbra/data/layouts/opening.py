@@ -10,6 +10,7 @@ from pathlib import Path
 from penumbra.data import manifest
 from penumbra.data.layouts.catalogue import layout_named, recognise
 from penumbra.data.source import Source
+from penumbra.errors import SourceError, expected
 
 # Two letters at least: "C:\\data" is a Windows path, not a layout named C.
 _PREFIX = re.compile(r"(?P<layout>[A-Za-z][\w-]+):(?P<path>.*)", re.DOTALL)
@@ -40,4 +41,9 @@ def open_source(
         return layout.open(match["path"], target=target, class_names=names)
     if manifest.is_manifest(text):
         return manifest.read_manifest(text, target=target, class_names=names)[0]
+    if Path(text).suffix.lower() == ".csv" and not Path(text).exists():
+        raise SourceError(
+            expected(f"the manifest {text}", "an existing file", "a path that does not exist",
+                     "checking the spelling, or `penumbra split` to write one")
+        )  # fmt: skip
     return recognise(text).open(text, target=target, class_names=names)

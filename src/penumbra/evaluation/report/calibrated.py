@@ -216,7 +216,8 @@ def _comparison(row: Mapping[str, Any]) -> Comparison:
     return Comparison(
         what=str(row.get("what", "")),
         against=str(row.get("against", "")),
-        metric=str(row.get("metric") or ""),
+        metric=str(row.get("metric") or "")
+        + (", not to be worse" if row.get("rule") == "not worse" else ""),
         gain=words,
         spread=spread(row, digits=digits).replace("–", " to "),
         bar=_bar(row),

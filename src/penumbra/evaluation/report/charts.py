@@ -38,6 +38,18 @@ def mean_gap(rows: Rows) -> float:
 CONFIDENCE = ("confidence", "accuracy")
 
 
+def _lean(filled: Rows) -> str:
+    """Say whether the network is too sure: of most pixels, and of the others where they differ."""
+    leans = [float(r["count"]) * (r["confidence"] - r["accuracy"]) for r in filled]
+    most = max(range(len(filled)), key=lambda k: float(filled[k]["count"]))
+    words = {True: "surer than it is right", False: "less sure than it is right"}
+    rest = sum(leans) - leans[most]
+    if rest * leans[most] >= 0:
+        return f"the network is {words[sum(leans) > 0]}"
+    where = f"at confidence {number(filled[most]['confidence'])}, where most pixels are"
+    return f"the network is {words[leans[most] > 0]} {where}, and {words[rest > 0]} elsewhere"
+
+
 def reliability(
     rows: Rows, before: Rows = (), *, names: tuple[str, str] = CONFIDENCE
 ) -> Chart | None:
@@ -65,9 +77,7 @@ def reliability(
         words = f"confidence {number(row['confidence'])}, accuracy {number(row['accuracy'])}"
         parts.append(svg.dot(place, "dot-mask", says=words))
     gap = mean_gap(filled)
-    lean = sum(r["count"] * (r["confidence"] - r["accuracy"]) for r in filled) / total
-    sure = "surer than it is right" if lean > 0 else "less sure than it is right"
-    says = f"On average confidence and accuracy differ by {number(gap)}; the network is {sure}."
+    says = f"On average confidence and accuracy differ by {number(gap)}; {_lean(filled)}."
     if names != CONFIDENCE:
         says = f"On average {names[0]} and {names[1]} differ by {number(gap)}."
     elif gap < 0.005:

@@ -18,7 +18,8 @@ def images_to_show(evaluation: Evaluation, *, worst: int = 10) -> list[tuple[Ima
     Returns:
         The best, the median, then the worst. No image comes twice, so that few images give fewer
         rows; images whose Dice is undefined are left out. An image without foreground is never
-        the best while there is one with: a perfect score for nothing shows nothing.
+        the best while there is one with, and among the worst only where something was found in
+        it: a perfect score for nothing shows nothing.
     """
     known = [image for image in evaluation.sorted_by("dice") if not math.isnan(image.dice)]
     filled = {row.id for row in evaluation.per_image if row.scored and row.area_truth}
@@ -30,5 +31,7 @@ def images_to_show(evaluation: Evaluation, *, worst: int = 10) -> list[tuple[Ima
         middle = known[(len(known) - 1) // 2]
         chosen.setdefault(middle.id, (middle, "median"))
     for image in known[:worst]:
+        if image.dice == 1 and image.id not in filled:
+            continue
         chosen.setdefault(image.id, (image, "worst"))
     return list(chosen.values())

@@ -48,8 +48,10 @@ def sentence(scores: Sequence[ImageScore], flags: Mapping[str, bool], name: str)
     share = every / len(known)
     were = "was" if caught == 1 else "were"
     images = "image" if len(worst) == 1 else f"{len(worst)} images"
+    tied = " and its ties" if len(worst) > math.ceil(WORST_SHARE * len(known)) else ""
     return (
-        f"Of the {images} with the lowest {name} (a fifth), {caught} {were} flagged. "
+        f"Of the {images} with the lowest {name} (a fifth{tied}), {caught} {were} "
+        "flagged. "
         f"Of all {count(len(known), 'image')}, {every} {'was' if every == 1 else 'were'} "
         f"({percent(share)}); flags set by chance would find "
         f"{number(share * len(worst), digits=1)}."
