@@ -34,7 +34,15 @@ class Question:
     shifts: tuple[str, ...] = ("clean",)
 
 
-_ONE = ("local", "noise", "input-gates", "noise-encoder", "logit-noise", "augmentation")
+_ONE = (
+    "local",
+    "noise",
+    "input-gates",
+    "noise-encoder",
+    "logit-noise",
+    "logit-noise-8",
+    "augmentation",
+)
 _MORE = (
     "mirror",
     "logit-noise+mirror",
@@ -67,14 +75,15 @@ QUESTIONS = (
              ("noise-gaussian", "noise-perlin", "noise-simplex", "noise-8px", "noise-64px",
               "noise-n4", "noise-n64", "noise-16"), base="noise"),
     Question("study-aim-dropout", ("joint_nll", "image_aurc", "nll", "aurc"),
-             ("logit-noise", "logit-noise+augmentation", "noise", "noise+augmentation"),
+             ("logit-noise", "logit-noise-8", "logit-noise+augmentation", "noise",
+              "noise+augmentation"),
              base="dropout"),
     Question("study-aim-augmentation", ("joint_nll", "image_aurc", "nll", "aurc"),
-             ("logit-noise", "logit-noise+augmentation", "noise", "noise+augmentation",
-              "local+augmentation"),
+             ("logit-noise", "logit-noise-8", "logit-noise+augmentation", "noise",
+              "noise+augmentation", "local+augmentation"),
              base="augmentation"),
     Question("study-aim-mirror", ("joint_nll", "image_aurc", "nll", "aurc"),
-             ("logit-noise", "logit-noise+mirror", "noise"), base="mirror"),
+             ("logit-noise", "logit-noise-8", "logit-noise+mirror", "noise"), base="mirror"),
     Question("study-aim-ensemble", ("nll", "joint_nll"),
              ("local", "logit-noise", "logit-noise+augmentation", "noise", "augmentation",
               "local+augmentation"),
