@@ -179,7 +179,7 @@ def polygons_to_coco(polygons: Iterable[Polygon]) -> list[list[float]]:
         raise SettingsError(
             expected("every polygon", "without holes", "one with", "`rle.encode_coco(mask)`")
         )
-    flat: list[list[float]] = [polygon.exterior.ravel().tolist() for polygon in listed]
+    flat: list[Any] = [polygon.exterior.ravel().tolist() for polygon in listed]
     return flat
 
 
