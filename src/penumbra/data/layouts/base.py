@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -168,6 +169,19 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return in_natural_order(path for path in folder.iterdir() if looks_like_image(path))
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """List the folders in a folder in natural order; a link that leads in a circle is none."""
+    with os.scandir(folder) as entries:
+        # Only links are looked at again: asking every file of a large folder would take long, and
+        # a directory entry that is a circular link raises where a path says no.
+        return in_natural_order(
+            path
+            for entry in entries
+            if entry.is_symlink() or entry.is_dir()
+            if (path := Path(entry.path)).is_dir()
+        )
 
 
 def in_natural_order(paths: Iterable[Path]) -> list[Path]:

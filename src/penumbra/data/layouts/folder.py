@@ -16,7 +16,7 @@ from penumbra.data.layouts.base import (
     not_this_layout,
     unique_ids,
 )
-from penumbra.data.layouts.classes import MaskValues, class_names_for, look_at
+from penumbra.data.layouts.classes import MaskValues, class_names_for, declared_values, look_at
 from penumbra.data.layouts.pairs import missing_masks, orphan_masks, some
 from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
@@ -156,22 +156,25 @@ def _build(request: Request) -> Source:
     records, group_findings = _grouped(root, records)
     values = look_at([record.masks[0] for record in records if record.masks])
     names = class_names_for(root, request.class_names, values)
+    declared = declared_values(root)
+    binary = values.binary if declared is None else declared == "drawn"
     return Source(
         layout=_NAME,
         root=root,
         records=records,
         class_names=names,
         read_image=read_image,
-        read_mask=FolderMasks(binary=values.binary and len(names) == 2),
+        read_mask=FolderMasks(binary=binary and len(names) == 2),
         target=request.target,
-        findings=findings + group_findings + _value_findings(values),
+        findings=findings + group_findings + (_value_findings(values) if declared is None else ()),
     )
 
 
 LAYOUT = Layout(
     name=_NAME,
     describe="images/ and masks/ (or labels/, ground_truth/) with equal names, or NAME_mask; "
-    "0/255 or class indices; optional classes.txt, classes.json, groups.csv (id,group)",
+    "0/255 or class indices; optional classes.txt, classes.json, groups.csv (id,group), "
+    "mask_values.txt (drawn or indices)",
     recognises=_recognises,
     build=_build,
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 # The module and not its names: a manifest opens layouts, so the two import each other.
 from penumbra.data import manifest
-from penumbra.data.layouts.catalogue import layout_named, recognise
+from penumbra.data.layouts.catalogue import layout_named, look_up
 from penumbra.data.source import Source
 
 # Two letters at least: "C:\\data" is a Windows path, not a layout named C.
@@ -40,4 +41,6 @@ def open_source(
         return layout.open(match["path"], target=target, class_names=names)
     if manifest.is_manifest(text):
         return manifest.read_manifest(text, target=target, class_names=names)[0]
-    return recognise(text).open(text, target=target, class_names=names)
+    layout, findings = look_up(text)
+    source = layout.open(text, target=target, class_names=names)
+    return replace(source, findings=(*source.findings, *findings)) if findings else source
