@@ -143,10 +143,15 @@ class _Pass:
     def __init__(self, source: Source, state: State) -> None:
         self.source = source
         self.state = state
-        self.keys = [_key(source, record) for record in source.records]
+        self.stamps = [_stamps(record) for record in source.records]
+        self.keys = [
+            _key(source, record, stamps)
+            for record, stamps in zip(source.records, self.stamps, strict=True)
+        ]
         self.places = [Place()] * len(source)
         self.samples: list[Scanned | None] = [None] * len(source)
         self._batch: list[tuple[int, Learned]] = []
+        self._writing: tuple[list[int], Future[list[Place]]] | None = None
         kept = state.read()
         for index, (record, key) in enumerate(zip(source.records, self.keys, strict=True)):
             self._recall(index, record, kept.get(key) if key else None)
@@ -166,47 +171,56 @@ class _Pass:
             for index, sample in enumerate(self.samples)
             if sample is None or sample.mask_fault == "unreadable"
         ]
-        try:
-            with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-                learned = _ahead(pool, self._learn, todo, 2 * workers)
-                shown = progress(range(len(todo)), total=len(todo), what="scanning")
-                for index, one, _ in zip(todo, learned, shown, strict=True):
-                    self._take(index, one)
-        finally:
-            # Also when stopped: what has been decoded by then need not be decoded again.
-            self._keep()
+        with ThreadPoolExecutor(1) as writer:
+            try:
+                with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+                    learned = _ahead(pool, self._learn, todo, 4 * workers)
+                    shown = progress(range(len(todo)), total=len(todo), what="scanning")
+                    for index, one, _ in zip(todo, learned, shown, strict=True):
+                        self._take(index, one, writer)
+            finally:
+                # Also when stopped: what has been decoded by then need not be decoded again.
+                self._keep(writer)
+                self._written()
 
     def _learn(self, index: int) -> Learned:
         record = self.source.records[index]
         learned = learn(self.source, record)
-        if _key(self.source, record) == self.keys[index]:
+        if _stamps(record) == self.stamps[index]:
             return learned
         return replace(learned, facts=replace(learned.facts, changed=True))
 
-    def _take(self, index: int, learned: Learned) -> None:
+    def _take(self, index: int, learned: Learned, writer: ThreadPoolExecutor) -> None:
         known, self.samples[index] = self.samples[index], learned.facts
         if learned.grey is None:
             self.places[index] = Place()
         elif known != learned.facts:
             self._batch.append((index, learned))
         if len(self._batch) == SHARD:
-            self._keep()
+            self._keep(writer)
 
-    def _keep(self) -> None:
+    def _keep(self, writer: ThreadPoolExecutor) -> None:
+        """Hand the batch to the thread that writes, which has one in hand at the most."""
         # Emptied first: what could not be written is not tried again on the way out.
         ready, self._batch = self._batch, []
-        if not ready:
-            return
-        entries = [("" if one.facts.changed else self.keys[index], one) for index, one in ready]
-        for (index, _), place in zip(ready, self.state.append(entries), strict=True):
-            self.places[index] = place
+        self._written()
+        if ready:
+            entries = [("" if one.facts.changed else self.keys[index], one) for index, one in ready]
+            indices = [index for index, _ in ready]
+            self._writing = indices, writer.submit(self.state.append, entries)
+
+    def _written(self) -> None:
+        if self._writing is not None:
+            (indices, future), self._writing = self._writing, None
+            for index, place in zip(indices, future.result(), strict=True):
+                self.places[index] = place
 
     def checked(self) -> tuple[Scanned, ...]:
         """Give all samples; those whose files are no longer what they were are marked."""
         return tuple(
-            sample if _key(self.source, record) == key else replace(sample, changed=True)
-            for record, key, sample in zip(
-                self.source.records, self.keys, self.samples, strict=True
+            sample if _stamps(record) == stamps else replace(sample, changed=True)
+            for record, stamps, sample in zip(
+                self.source.records, self.stamps, self.samples, strict=True
             )
             if sample is not None
         )
@@ -240,25 +254,15 @@ def _one_thread_each() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _key(source: Source, record: Record) -> str:
-    """Name what would be learned of a record; empty where its image file is not there."""
-    image = _stamp(record.image)
-    if image is None:
-        return ""
-    about = [
-        source.layout,
-        source.target,
-        source.n_classes,
-        record.id,
-        _relative(record.image, source.root),
-        image,
-        [(_relative(path, source.root), _stamp(path)) for path in record.masks],
-        record.details,
-    ]
-    return hashlib.sha256(json.dumps(about, ensure_ascii=True).encode()).hexdigest()[:32]
+_Stamp = tuple[int, int] | None
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamps(record: Record) -> list[_Stamp]:
+    """Give size and time of change of the image and of each mask file; ``None`` where not there."""
+    return [_stamp(record.image), *(_stamp(path) for path in record.masks)]
+
+
+def _stamp(path: Path) -> _Stamp:
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -266,6 +270,23 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def _key(source: Source, record: Record, stamps: list[_Stamp]) -> str:
+    """Name what would be learned of a record; empty where its image file is not there."""
+    if stamps[0] is None:
+        return ""
+    about = [
+        source.layout,
+        source.target,
+        source.n_classes,
+        record.id,
+        [_relative(path, source.root) for path in (record.image, *record.masks)],
+        stamps,
+        record.details,
+    ]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
+
+
 def _relative(path: Path, root: Path) -> str:
-    # By text: resolving links would cost more than it tells.
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    # By text, so that a moved source is known again; resolving links would cost more than it tells.
+    text, start = str(path), f"{root}{os.sep}"
+    return text.removeprefix(start)

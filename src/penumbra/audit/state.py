@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from penumbra.audit.comparison import GRID, SIDE, VERSION, Grey
 from penumbra.audit.facts import to_plain
 from penumbra.audit.learn import Learned
-from penumbra.storage import write_bytes, write_text
+from penumbra.storage import atomic_path, write_text
 
 SHARD = 256
 """Samples per shard: 16 MiB of comparison images, and the most that a killed scan loses."""
@@ -110,9 +110,9 @@ class State:
         greys = np.stack([_there(learned.grey) for _, learned in batch])
         sums = np.stack([_there(learned.sums) for _, learned in batch])
         softs = [learned.soft for _, learned in batch if learned.soft is not None]
-        write_bytes(stem.with_suffix(".grey"), greys.tobytes())
-        write_bytes(stem.with_suffix(".sums"), sums.astype("<u2").tobytes())
-        write_bytes(stem.with_suffix(".soft"), b"".join(s.astype("<f2").tobytes() for s in softs))
+        _write(stem.with_suffix(".grey"), greys)
+        _write(stem.with_suffix(".sums"), sums.astype("<u2"))
+        _write(stem.with_suffix(".soft"), np.array(softs, dtype="<f2"))
         shard = self._enter(stem, len(batch), len(softs))
         head = {"form": _FORM, "version": VERSION, "rows": len(batch), "soft": len(softs)}
         lines, places, soft = [json.dumps(head)], [], 0
@@ -142,6 +142,11 @@ class State:
             path = self._stems[shard].with_suffix(suffix)
             self._open[shard, suffix] = np.memmap(path, dtype=dtype, mode="r", shape=shape)
         return self._open[shard, suffix]
+
+
+def _write(path: Path, array: NDArray[Any]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        handle.write(array.data)
 
 
 def _bytes(rows: int, softs: int) -> dict[str, int]:
