@@ -98,6 +98,12 @@ def _listed(root: Path) -> tuple[list[tuple[Path, Path | None]], list[Path], lis
     return pairs, orphans, others
 
 
+def _shipped_split(image: Path, root: Path) -> Split | None:
+    """Give the part that an image lies in; such a split may share subjects and even frames."""
+    top = image.relative_to(root).parts[0]
+    return "train" if top == "train" else "test" if top == "test" else None
+
+
 def _records(
     pairs: list[tuple[Path, Path | None]], root: Path, table: MaskTable
 ) -> tuple[Record, ...]:
@@ -116,6 +122,7 @@ def _records(
                 group=image.stem.split("_")[0],
                 image=image,
                 masks=(found,) if found else (),
+                split=_shipped_split(image, root),
                 details=() if runs is None else (runs_as_detail(runs),),
             )
         )
