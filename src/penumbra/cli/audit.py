@@ -13,6 +13,7 @@ from penumbra.cli.session import (
     Classes,
     Finished,
     Json,
+    KeepIdentifiers,
     Target,
     class_names,
     command,
@@ -81,6 +82,7 @@ def audit(
     ] = None,
     target: Target = None,
     classes: Classes = None,
+    keep_identifiers: KeepIdentifiers = False,
     json: Json = False,
 ) -> Finished:
     """Find bad files, duplicates, duplicates whose masks disagree, leaks and imbalance.
@@ -93,7 +95,12 @@ def audit(
     from penumbra.data.layouts import open_source
     from penumbra.data.manifest import read_assignment
 
-    opened = open_source(source, target=target, class_names=class_names(classes))
+    opened = open_source(
+        source,
+        target=target,
+        class_names=class_names(classes),
+        keep_identifiers=keep_identifiers,
+    )
     found = audit_source(
         opened,
         out=out,

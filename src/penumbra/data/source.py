@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from penumbra.data.sample import IGNORE, Finding, Record, Sample
 from penumbra.errors import SourceError, expected
+from penumbra.imaging.files import read_spacing
 
 Symmetry = Literal["none", "horizontal", "dihedral"]
 """Which flips and turns leave the meaning of the images as it is."""
@@ -72,7 +73,7 @@ class Source(Sequence[Sample]):
             mask=mask,
             group=record.group,
             boxes=None if self.read_boxes is None else self.read_boxes(record, (height, width)),
-            spacing=record.spacing,
+            spacing=record.spacing or read_spacing(record.image),
         )
 
     def __iter__(self) -> Iterator[Sample]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from penumbra.errors import ImageFileError, expected
 from penumbra.imaging import pillow_reader, tiff_reader
 from penumbra.imaging.formats import (
+    DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
     FileFormat,
     looks_like_image,
@@ -35,6 +36,7 @@ __all__ = [
     "read_image",
     "read_mask_file",
     "read_size",
+    "read_spacing",
     "sniff_format",
 ]
 
@@ -160,6 +162,22 @@ def read_size(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[in
     """
     file, name, reader = _open(path, limits)
     return reader.size(file, name, limits)
+
+
+def read_spacing(path: str | Path) -> tuple[float, float] | None:
+    """Give millimetres per pixel (row, column) where a file says so; DICOM files alone do.
+
+    Other formats are told by their suffix here and not opened.
+
+    Raises:
+        ImageFileError: a DICOM file is missing or damaged.
+        MissingExtraError: a DICOM file without the extra ``[dicom]``.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in DICOM_SUFFIXES:
+        return None
+    spacing: tuple[float, float] | None = import_module(_DICOM_READER).spacing(file)
+    return spacing
 
 
 def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReader]:

@@ -11,9 +11,10 @@ from penumbra.errors import ImageFileError, expected
 FileFormat = Literal["png", "jpeg", "gif", "bmp", "tiff", "dicom"]
 """The formats that are told apart."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".dcm", ".dicom"}
-)
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+"""Suffixes (small letters) of files that say whom they are of, and how large a pixel is."""
+
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp"}
 """Suffixes (small letters) by which a folder's images are listed, before any file is opened."""
 
 HEAD_BYTES = 132

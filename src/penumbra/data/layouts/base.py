@@ -27,11 +27,13 @@ class Request:
         root: an existing folder.
         target: one of the layout's targets; ``None`` where it has one meaning only.
         class_names: names that the user gave, or ``None``.
+        keep_identifiers: name groups by patient ids of DICOM files instead of by pseudonyms.
     """
 
     root: Path
     target: str | None = None
     class_names: tuple[str, ...] | None = None
+    keep_identifiers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Layout:
         *,
         target: str | None = None,
         class_names: tuple[str, ...] | None = None,
+        keep_identifiers: bool = False,
     ) -> Source:
         """List the folder `root`; nothing is decoded.
 
@@ -67,6 +70,7 @@ class Layout:
             root: the folder.
             target: one of `targets`; the first where not given.
             class_names: other names for the classes, as many as the layout has.
+            keep_identifiers: name groups by patient ids of DICOM files instead of by pseudonyms.
 
         Raises:
             SourceError: the folder is missing or not of this layout, or an option does not fit.
@@ -75,6 +79,7 @@ class Layout:
             root=existing_folder(root),
             target=self._checked_target(target),
             class_names=class_names,
+            keep_identifiers=keep_identifiers,
         )
         try:
             source = self.build(request)

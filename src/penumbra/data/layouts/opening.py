@@ -21,6 +21,7 @@ def open_source(
     *,
     target: str | None = None,
     class_names: Sequence[str] | None = None,
+    keep_identifiers: bool = False,
 ) -> Source:
     """Open a source lazily: files are listed, nothing is decoded.
 
@@ -29,6 +30,8 @@ def open_source(
             or the path of a manifest (``manifest.csv``).
         target: what the masks show, where the layout offers several.
         class_names: one name per class index, background included.
+        keep_identifiers: name groups by the patient ids in DICOM files, where a layout groups by
+            them, instead of by pseudonyms. A manifest's groups stay what they are.
 
     Raises:
         SourceError: unknown layout, missing or unrecognised folder, unknown target, or class names
@@ -38,9 +41,11 @@ def open_source(
     match = _PREFIX.fullmatch(str(text))
     if match is not None and not Path(text).exists():
         layout = layout_named(match["layout"])
-        return layout.open(match["path"], target=target, class_names=names)
+        return layout.open(
+            match["path"], target=target, class_names=names, keep_identifiers=keep_identifiers
+        )
     if manifest.is_manifest(text):
         return manifest.read_manifest(text, target=target, class_names=names)[0]
     layout, findings = look_up(text)
-    source = layout.open(text, target=target, class_names=names)
+    source = layout.open(text, target=target, class_names=names, keep_identifiers=keep_identifiers)
     return replace(source, findings=(*source.findings, *findings)) if findings else source

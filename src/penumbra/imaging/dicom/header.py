@@ -18,6 +18,7 @@ from penumbra.imaging.dicom.windows import Window, WindowFunction
 from penumbra.imaging.limits import Limits, damaged
 
 SpacingKind = Literal["patient", "detector"]
+Identity = Literal["none", "pseudonym", "id"]
 _BITS = {"integer": (1, 8, 16, 32), "float32": (32,), "float64": (64,)}
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOUR = (
@@ -110,17 +111,17 @@ def read_header(
     """
     file = Path(path)
     with parsed(file, limits or Limits()) as opened:
-        return header_of(
-            file,
-            opened,
-            frame=frame,
-            keep_identifiers=keep_identifiers,
-            limits=limits or Limits(),
-        )
+        identity: Identity = "id" if keep_identifiers else "pseudonym"
+        return header_of(file, opened, limits=limits or Limits(), frame=frame, identity=identity)
 
 
 def header_of(
-    path: Path, file: Parsed, *, frame: int, keep_identifiers: bool, limits: Limits
+    path: Path,
+    file: Parsed,
+    *,
+    limits: Limits,
+    frame: int = 0,
+    identity: Identity = "none",
 ) -> DicomHeader:
     """Build and check the header of a parsed file; see `read_header`."""
     elements = file.elements
@@ -129,9 +130,6 @@ def header_of(
     allocated = elements.whole("BitsAllocated", 0)
     stored = elements.whole("BitsStored", allocated)
     spacing, spacing_kind = _spacing(elements, frame)
-    patient = elements.text("PatientID")
-    if not keep_identifiers:
-        patient = pseudonym(patient, issuer=elements.text("IssuerOfPatientID"))
     header = DicomHeader(
         height=elements.whole("Rows", 0),
         width=elements.whole("Columns", 0),
@@ -151,7 +149,7 @@ def header_of(
         spacing_kind=spacing_kind,
         windows=windows_of(elements, frame),
         voi_luts=tuple(lut.name for lut in voi_luts(elements, is_signed=False)),
-        patient=patient,
+        patient=_patient(elements, identity),
         instance=elements.text("SOPInstanceUID"),
         study=elements.text("StudyInstanceUID"),
     )
@@ -166,6 +164,16 @@ def header_of(
             )
         )
     return header
+
+
+def _patient(elements: Elements, identity: Identity) -> str:
+    # Without need no key is asked for: reading a picture leaves nothing behind.
+    if identity == "none":
+        return ""
+    patient = elements.text("PatientID")
+    if identity == "id":
+        return patient
+    return pseudonym(patient, issuer=elements.text("IssuerOfPatientID"))
 
 
 def scopes(elements: Elements, frame: int, sequence: str) -> list[Elements]:

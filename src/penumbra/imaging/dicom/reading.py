@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.imaging.dicom.grey import brightness, measured
-from penumbra.imaging.dicom.header import DicomHeader, header_of
+from penumbra.imaging.dicom.header import DicomHeader, Identity, header_of
 from penumbra.imaging.dicom.luts import palette
 from penumbra.imaging.dicom.parsing import Parsed, parsed
 from penumbra.imaging.dicom.samples import Samples, stored_samples
@@ -93,10 +93,9 @@ def read_dicom(
     """
     check_choice(window)
     file, most = Path(path), limits or Limits()
+    identity: Identity = "id" if keep_identifiers else "pseudonym"
     with parsed(file, most) as opened:
-        header = header_of(
-            file, opened, frame=frame, keep_identifiers=keep_identifiers, limits=most
-        )
+        header = header_of(file, opened, limits=most, frame=frame, identity=identity)
         return _image(file, opened, header, window, frame)
 
 
@@ -113,12 +112,11 @@ def read_frames(
     """
     check_choice(window)
     file, most = Path(path), limits or Limits()
+    identity: Identity = "id" if keep_identifiers else "pseudonym"
     with parsed(file, most) as opened:
         frames, frame = 1, 0
         while frame < frames:
-            header = header_of(
-                file, opened, frame=frame, keep_identifiers=keep_identifiers, limits=most
-            )
+            header = header_of(file, opened, limits=most, frame=frame, identity=identity)
             yield _image(file, opened, header, window, frame)
             frames, frame = header.frames, frame + 1
 
@@ -176,10 +174,17 @@ def _through_palette(file: Parsed, header: DicomHeader, stored: Samples) -> NDAr
     return np.stack(colours, axis=-1)
 
 
+def pixels_of(path: Path, limits: Limits) -> NDArray[np.generic]:
+    """Read the first frame as `read_dicom` does, without a word on whose it is."""
+    with parsed(path, limits) as opened:
+        header = header_of(path, opened, limits=limits)
+        return _image(path, opened, header, "auto", 0).pixels
+
+
 def values_of(path: Path, limits: Limits) -> NDArray[np.generic]:
     """Read the first frame as a mask: palette indices or greys as stored, (H, W), or colours."""
     with parsed(path, limits) as opened:
-        header = header_of(path, opened, frame=0, keep_identifiers=False, limits=limits)
+        header = header_of(path, opened, limits=limits)
         stored = stored_samples(path, opened, header, 0)
     if header.is_colour:
         return full_depth(stored, header)

@@ -82,7 +82,7 @@ class Segmentation:
         """
         file, most = Path(image), limits or Limits()
         with parsed(file, most) as opened:
-            header = header_of(file, opened, frame=frame, keep_identifiers=False, limits=most)
+            header = header_of(file, opened, limits=most, frame=frame)
             plane = plane_of(opened.elements, frame)
         size = (header.height, header.width)
         chosen = self._frames_for(file, header, frame, plane)
@@ -137,7 +137,7 @@ def read_segmentation(path: str | Path, *, limits: Limits | None = None) -> Segm
     """
     file, most = Path(path), limits or Limits()
     with parsed(file, most) as opened:
-        header = header_of(file, opened, frame=0, keep_identifiers=False, limits=most)
+        header = header_of(file, opened, limits=most)
         if header.sop_class not in SOP_CLASSES:
             raise ImageFileError(
                 expected(str(file), "a DICOM segmentation object", "another kind", "`read_dicom`")
