@@ -150,7 +150,7 @@ def _build(request: Request) -> Source:
         raise not_this_layout(
             _NAME,
             root,
-            "a folder with images/ (PNG, JPEG, TIFF, GIF, BMP or DICOM) and masks of the same names "
+            "a folder with images/ (PNG, JPEG, TIFF, GIF, BMP, DICOM) and masks of the same names "
             "in masks/, labels/ or ground_truth/",
             _without_images(root / "images"),
         )
