@@ -8,13 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from penumbra.data.layouts.base import (
-    Layout,
-    Request,
-    in_natural_order,
-    not_this_layout,
-    unique_ids,
-)
+from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout, unique_ids
 from penumbra.data.layouts.boxes import (
     TARGETS,
     Box,
@@ -28,7 +22,6 @@ from penumbra.data.layouts.pixels import read_grey
 from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
 from penumbra.data.tables import read_table
-from penumbra.imaging.files import looks_like_image
 
 _NAME = "rsna"
 LABEL_TABLES = ("stage_2_train_labels.csv", "stage_1_train_labels.csv")
@@ -102,18 +95,7 @@ def _classes(root: Path) -> dict[str, str]:
 
 
 def _images(root: Path) -> list[Path]:
-    # By suffix as elsewhere, and DICOM files too, which need not be known to every installation.
-    folders = [root / name for name in IMAGE_FOLDERS if (root / name).is_dir()]
-    return [
-        path
-        for folder in folders
-        for path in in_natural_order(
-            path
-            for path in folder.iterdir()
-            if looks_like_image(path)
-            or (path.suffix.lower() == ".dcm" and not path.name.startswith("."))
-        )
-    ]
+    return [path for name in IMAGE_FOLDERS for path in image_files(root / name)]
 
 
 def _record(
