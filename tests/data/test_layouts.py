@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from penumbra.data.layouts import LAYOUTS, open_source, recognise
+from penumbra.data.layouts import LAYOUTS, layout_named, open_source, recognise
 from penumbra.data.source import Source, require_masks
 from penumbra.errors import SourceError
 
@@ -146,7 +146,9 @@ def test_isbi_counts_both_classes_and_keeps_the_order_of_sections(tmp_path: Path
 
 def test_camvid_void_is_ignored_and_the_split_is_given(tmp_path: Path) -> None:
     source = open_source(make_camvid(tmp_path))
-    assert [record.split for record in source.records] == ["train", "val", "test"]
+    assert [record.split for record in source.records] == [
+        *("train", "train", "test", "train", "test"),
+    ]
     assert set(np.unique(source[0].mask)) == {*range(11), 255}
     assert source.n_classes == 11
     assert source.symmetry == "horizontal"
@@ -158,7 +160,11 @@ def test_nerve_groups_by_subject_and_makes_ids_unique(tmp_path: Path) -> None:
     assert len(set(ids)) == 5
     assert ids[:3] == ["1_1", "1_2", "1_3"]
     assert {r.id.split("_")[0] for r in source.records if r.group == "2"} == {"2"}
-    assert all(record.split is None for record in source.records)
+    # The shipped split is known, for those who ask for it; it shares subjects and even frames.
+    assert [record.split for record in source.records] == [
+        *("train", "train", "test", "train", "test"),
+    ]
+    assert layout_named("nerve").strategy == "random"
 
 
 def test_nerve_flat_folder_and_blurred_masks(tmp_path: Path) -> None:
