@@ -74,6 +74,24 @@ def test_a_registered_layout_opens_by_name_and_by_look(tmp_path, monkeypatch, ma
         open_source(f"their:{marked}")
 
 
+def test_the_example_in_the_documentation_is_a_layout(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "add_a_layout.md"
+    code = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(compile(code, str(page), "exec"), names)
+    layout = names["LAYOUT"]
+    for place in ("skin", "lesions"):
+        path = tmp_path / place / "p1-2.png"
+        path.parent.mkdir()
+        Image.fromarray(np.eye(4, dtype=np.uint8)).save(path)
+    assert layout.recognises(tmp_path)
+    sample = layout.open(tmp_path)[0]
+    assert sample.group == "p1"
+    assert sample.mask.sum() == 4
+    with pytest.raises(SourceError, match="images in skin/"):
+        layout.open(tmp_path / "lesions")
+
+
 BROKEN = {
     "raises": "raise RuntimeError('no luck')",
     "syntax": "def",
