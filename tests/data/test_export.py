@@ -169,6 +169,18 @@ def test_rsna_masks_stay_away_unless_asked(tmp_path: Path) -> None:
     assert boxes_of(np.full((2, 2), 255, dtype=np.uint8)) == []
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_rsna_images_are_dicom_files_of_the_same_pixels(tmp_path: Path, dtype: type) -> None:
+    pytest.importorskip("pydicom")
+    rng = np.random.default_rng(1)
+    pictures = [rng.integers(0, np.iinfo(dtype).max, (*SIZE, 1)).astype(dtype) for _ in range(4)]
+    export_source(made(masks(), images=pictures), tmp_path / "out", form="rsna")
+    opened = open_source(f"rsna:{tmp_path / 'out'}")
+    assert {record.image.suffix for record in opened.records} == {".dcm"}
+    for sample, picture in zip(opened, pictures, strict=True):
+        assert np.array_equal(sample.image, picture)
+
+
 def test_boxes_without_masks_are_passed_on(tmp_path: Path) -> None:
     export_source(made(masks()), tmp_path / "first", form="rsna")
     first = open_source(f"rsna:{tmp_path / 'first'}")
@@ -222,6 +234,7 @@ def test_bad_samples_become_findings_and_the_rest_is_written(tmp_path: Path, for
     source = made(held, images=pictures, names=("background", "one", "two"))
     exported = export_source(source, tmp_path / "out", form=form)
     found = {finding.kind: finding for finding in exported.findings}
+    assert ("depth-lost" in found) == (form == "rsna")
     unread = [f.samples for f in exported.findings if f.kind == "unreadable"]
     assert unread == [("s1",), ("s3",)]
     assert found["orphan-mask"].samples == ("x",)

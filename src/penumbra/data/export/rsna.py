@@ -1,6 +1,8 @@
-"""``--to rsna``: images with boxes in place of masks, which may be hidden beside them."""
+"""``--to rsna``: DICOM images with boxes in place of masks, which may be hidden beside them."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from scipy import ndimage
 
 from penumbra.data.export.base import Form, Job, Writer
 from penumbra.data.export.folder import FolderWriter
-from penumbra.data.export.pixels import write_image
+from penumbra.data.export.pixels import whole_numbers
 from penumbra.data.export.tables import Table
 from penumbra.data.sample import IGNORE, Record, Sample
 
@@ -46,7 +48,12 @@ class RsnaWriter(Writer):
     """Writes ``stage_2_train_images/``, ``stage_2_train_labels.csv`` and, if asked, ``hidden/``."""
 
     def __init__(self, job: Job) -> None:
+        # The extra is asked for here, before anything is written, and by this form alone.
+        from penumbra.imaging.dicom import write_dicom  # noqa: PLC0415
+
         super().__init__(job)
+        self._write_dicom = write_dicom
+        self._patients: dict[str, str] = {}
         self._first = 1 if job.source.has_background else 0
         self._labels = Table(job.folder / "stage_2_train_labels.csv", _COLUMNS)
         self._groups = Table(job.folder / "groups.csv", ("patientId", "id", "group", "split"))
@@ -59,7 +66,7 @@ class RsnaWriter(Writer):
     def add(self, record: Record, sample: Sample) -> None:
         """Write one sample."""
         stem = self.job.stems[sample.id]
-        write_image(self.job.folder / "stage_2_train_images", stem, sample.image)
+        self._write_image(self.job.folder / "stage_2_train_images" / f"{stem}.dcm", sample)
         self._groups.row((stem, sample.id, sample.group, record.split))
         boxes = self._boxes(sample)
         if boxes is None:
@@ -70,6 +77,15 @@ class RsnaWriter(Writer):
             self._labels.row((stem, None, None, None, None, 0))
         if self._hidden is not None:
             self._hidden.add(record, sample)
+
+    def _write_image(self, path: Path, sample: Sample) -> None:
+        if sample.image.dtype.kind == "f":
+            self.note("depth-lost", sample)
+        # Groups are numbered: a DICOM file travels, and must not say whom it shows.
+        patient = self._patients.setdefault(sample.group, f"P{len(self._patients) + 1:05d}")
+        self._write_dicom(
+            path, whole_numbers(sample.image), spacing=sample.spacing, patient=patient
+        )
 
     def _boxes(self, sample: Sample) -> list[Box] | None:
         if sample.mask is not None:
@@ -99,7 +115,7 @@ class RsnaWriter(Writer):
 
 FORM = Form(
     name="rsna",
-    describe="stage_2_train_images/ with tight boxes of the connected areas in "
+    describe="DICOM files in stage_2_train_images/ with tight boxes of the connected areas in "
     "stage_2_train_labels.csv; --with-masks keeps the masks in hidden/, a source of its own",
     parts=("stage_2_train_images", "stage_2_train_labels.csv", "groups.csv", "hidden"),
     open=RsnaWriter,

@@ -99,7 +99,7 @@ def export_source(
             with_masks=with_masks,
         )
         exported = _write(job, chosen, target, progress)
-        _move_in(stage, target, exported)
+        _move_in(stage, target, _portable(exported, source))
     return exported
 
 
@@ -200,7 +200,16 @@ def _staged(out: Path) -> Iterator[Path]:
                 path.rmdir()
 
 
-def _move_in(stage: Path, out: Path, exported: Exported) -> None:
+def _portable(exported: Exported, source: Source) -> dict[str, Any]:
+    """Give what `export.json` says: where someone keeps data does not travel with an export."""
+    document = exported.to_json() | {"version": 1}
+    del document["out"]
+    for finding in document["findings"]:
+        finding["message"] = finding["message"].replace(str(source.root), source.layout)
+    return document
+
+
+def _move_in(stage: Path, out: Path, document: dict[str, Any]) -> None:
     """Take the earlier export away, its mark first, and put the new one there, its mark last."""
     old = stage / "old"
     old.mkdir()
@@ -209,8 +218,6 @@ def _move_in(stage: Path, out: Path, exported: Exported) -> None:
             (out / name).replace(old / name)
     for path in sorted((stage / "new").iterdir()):
         path.replace(out / path.name)
-    # The folder's own path says where someone keeps data; it does not travel with the export.
-    document = exported.to_json() | {"out": None, "version": 1}
     write_json(out / MARK, document)
 
 
