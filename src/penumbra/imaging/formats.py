@@ -49,11 +49,13 @@ def format_of(head: bytes) -> FileFormat | None:
         >>> format_of(b"hello") is None
         True
     """
+    # The preamble of a DICOM file may make it a TIFF file too, which knows less of the image.
+    if head[128:132] == b"DICM":
+        return "dicom"
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
-    is_dicom = head[128:132] == b"DICM" or _BARE_DICOM.match(head) is not None
-    return "dicom" if is_dicom else None
+    return "dicom" if _BARE_DICOM.match(head) else None
 
 
 def looks_like_image(path: Path) -> bool:
