@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.int8]
 Ints = NDArray[np.int32]
-_MANY = 2**27
-"""Products from which on importing torch, whose products of bytes are faster, pays."""
+Multiply = Callable[[Bytes, Bytes], Ints]
+"""From (n, K) and (m, K) to their products (n, m), exact."""
+
+_MANY = 10_000
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,25 @@ def rounded(sums: NDArray[np.integer], pixels: int) -> Means:
         sums: (n, g, g), the sums over blocks.
         pixels: how many pixels each sum is over.
     """
-    flat = sums.reshape(len(sums), -1).astype(np.int32)
+    # Sixteen bits where they suffice: this runs over every block again and again.
+    narrow = np.int16 if pixels <= 128 else np.int32
+    flat = cast("Ints", sums.reshape(len(sums), -1).astype(narrow))
     whole = (flat + pixels // 2) // pixels
     lost = flat - whole * pixels
-    slack = np.sqrt(np.einsum("ij,ij->i", lost, lost, dtype=np.int64) / flat.shape[1]) / pixels
-    values = (whole - 128).astype(np.int8)
-    wide = values.astype(np.int32)
-    return Means(values, np.einsum("ij,ij->i", wide, wide), slack)
+    squares = np.einsum("ij,ij->i", lost, lost, dtype=np.int64)
+    slack = np.sqrt(squares / flat.shape[1]) / pixels
+    values = whole - 128
+    norms = np.einsum("ij,ij->i", values, values, dtype=np.int32)
+    return Means(values.astype(np.int8), norms, slack)
 
 
-def squared_differences(a: Means, b: Means) -> Ints:
+def squared_differences(a: Means, b: Means, multiply: Multiply) -> Ints:
     """Compute the sums of squared differences of all pairs: ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b.
 
     Returns:
         (len(a), len(b)) int32, exact.
     """
-    found = _product(a.values, b.values)
+    found = multiply(a.values, b.values)
     np.multiply(found, -2, out=found)
     found += a.norms[:, None]
     found += b.norms
@@ -88,9 +94,15 @@ def squared_differences_at(a: Means, b: Means, i: NDArray[np.intp], j: NDArray[n
     return found
 
 
-def _product(a: Bytes, b: Bytes) -> Ints:
-    few = a.shape[0] * b.shape[0] * a.shape[1] < _MANY and "torch" not in sys.modules
-    return _with_floats(a, b) if few else _quickest()(a, b)
+def multiplier(images: int) -> Multiply:
+    """Choose how bytes are multiplied: all ways give the same numbers, not at the same speed.
+
+    Args:
+        images: how many are to be compared with each other; for a few, importing torch, whose
+            products of bytes are several times faster, would take longer than it spares.
+    """
+    few = images < _MANY and "torch" not in sys.modules
+    return _with_floats if few else _quickest()
 
 
 def _with_floats(a: Bytes, b: Bytes) -> Ints:
@@ -98,9 +110,8 @@ def _with_floats(a: Bytes, b: Bytes) -> Ints:
 
 
 @lru_cache(maxsize=1)
-def _quickest() -> Callable[[Bytes, Bytes], Ints]:
-    """Choose how bytes are multiplied: all ways give the same numbers, not at the same speed."""
-    import torch  # noqa: PLC0415  # takes a second, which small sources need not wait for
+def _quickest() -> Multiply:
+    import torch  # noqa: PLC0415  # only where it pays
 
     # torch keeps it underscored; where it is gone or slow, floats do the same work.
     multiply = getattr(torch, "_int_mm", None)
@@ -118,7 +129,7 @@ def _quickest() -> Callable[[Bytes, Bytes], Ints]:
         return _with_floats
 
 
-def _seconds(way: Callable[[Bytes, Bytes], Ints], sample: Bytes) -> float:
+def _seconds(way: Multiply, sample: Bytes) -> float:
     way(sample, sample)
     started = time.perf_counter()
     way(sample, sample)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from penumbra.audit.block_means import multiplier
 from penumbra.audit.comparison import Grey, best_match
 from penumbra.audit.found import Found, Key, Pairs
 from penumbra.audit.kept_pairs import KeptPairs
@@ -44,7 +45,7 @@ class Blockwise:
         self._known = known
         self._block = block
         index_of = {key: index for index, key in enumerate(keys_of(scan))}
-        old = readable(known.keys) if known else {}
+        old = readable(known.keys) if known is not None else {}
         order = [*old, *(key for key in readable(index_of) if key not in old)]
         self._start = len(old)
         self._keys = order
@@ -53,6 +54,7 @@ class Blockwise:
         # Equal numbers for equal pixels, which need not be compared.
         self._codes = np.unique(digests, return_inverse=True)[1].astype(np.int64)
         self._columns: dict[int, Columns] = {}
+        self._multiply = multiplier(len(order))
 
     def run(self, kept: KeptPairs, progress: Progress) -> Pairs:
         """Do what is not done yet, and put it together with what is."""
@@ -94,7 +96,9 @@ class Blockwise:
             self._columns[column] = Columns(self._scan, indices)
         columns = self._columns[column]
         counts = np.zeros(BINS, np.int64)
-        i, j = candidates(row, columns, self._search, below=column == start, counts=counts)
+        i, j = candidates(
+            row, columns, self._search, self._multiply, below=column == start, counts=counts
+        )
         columns.forget()
         return self._compared(self._indices(start, len(self._order))[i], indices[j], counts)
 

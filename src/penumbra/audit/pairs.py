@@ -59,7 +59,7 @@ def find_pairs(
     searches = [
         Search(threshold=float(threshold), turns=turns, shifts=shifts, grid=each) for each in grids
     ]
-    offered = [known] if known else [kept.read(search) for search in searches]
+    offered = [known] if known is not None else [kept.read(search) for search in searches]
     usable = next(
         (
             old
@@ -70,7 +70,7 @@ def find_pairs(
         ),
         None,
     )
-    search = usable.search if usable else searches[0]
+    search = usable.search if usable is not None else searches[0]
     pairs = Blockwise(scan, search, usable, block).run(kept, progress)
     if usable is None or pairs.keys != usable.keys:
         kept.write(pairs)

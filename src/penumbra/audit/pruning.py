@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from penumbra.audit.block_means import (
     Ints,
     Means,
+    Multiply,
     rounded,
     squared_differences,
     squared_differences_at,
@@ -162,7 +163,13 @@ def _joined(parts: list[Means]) -> Means:
 
 
 def candidates(
-    rows: Rows, columns: Columns, search: Search, *, below: bool, counts: NDArray[np.int64]
+    rows: Rows,
+    columns: Columns,
+    search: Search,
+    multiply: Multiply,
+    *,
+    below: bool,
+    counts: NDArray[np.int64],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Find the pairs of one block that may be near, and count all its differences.
 
@@ -170,6 +177,7 @@ def candidates(
         rows: the first images.
         columns: the second images.
         search: what counts as near.
+        multiply: how bytes are multiplied.
         below: whether both are the same images, so that only pairs with i > j are looked at.
         counts: (512,) int64; the differences of the pairs are added.
 
@@ -184,7 +192,7 @@ def candidates(
         for turn in range(8 if search.turns else 1):
             for move in moves(search.shifts):
                 tally = counts if turn == 0 and move == (0, 0) else None
-                i, j = _of_slab(slab, columns, search, turn, move, far, tally)
+                i, j = _of_slab(slab, columns, search, multiply, turn, move, far, tally)
                 found.append((i + start) * columns.count + j)
     codes = np.unique(np.concatenate(found))
     return codes // columns.count, codes % columns.count
@@ -198,6 +206,7 @@ def _of_slab(
     slab: Rows,
     columns: Columns,
     search: Search,
+    multiply: Multiply,
     turn: int,
     move: Move,
     far: NDArray[np.bool_] | None,
@@ -205,12 +214,12 @@ def _of_slab(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     # Where the fine differences are all to be counted, the coarse ones would spare nothing.
     first = FINE if tally is not None and search.grid == FINE else COARSE
-    squares = _differences(slab, columns, search, first, turn, move)
+    a, b = _pair(slab, columns, search, first, turn, move)
+    squares = squared_differences(a, b, multiply)
     if far is not None:
         squares[far] = _FAR
     if tally is not None:
         _count(squares, first, tally)
-    a, b = _pair(slab, columns, search, first, turn, move)
     i, j = np.nonzero(
         squares <= _most(search, first, move, a.slack, b.slack.max(initial=0))[:, None]
     )
@@ -218,7 +227,7 @@ def _of_slab(
         return i, j
     a, b = _pair(slab, columns, search, FINE, turn, move)
     if len(i) > squares.size // _DENSE:
-        at = squared_differences(a, b)[i, j]
+        at = squared_differences(a, b, multiply)[i, j]
     else:
         at = squared_differences_at(a, b, i, j)
     near = at <= _most(search, FINE, move, a.slack[i], b.slack[j])
@@ -229,12 +238,6 @@ def _pair(
     slab: Rows, columns: Columns, search: Search, grid: Grid, turn: int, move: Move
 ) -> tuple[Means, Means]:
     return slab.means[grid, move], columns.means(grid, turn, search.ring(grid, move))
-
-
-def _differences(
-    slab: Rows, columns: Columns, search: Search, grid: Grid, turn: int, move: Move
-) -> Ints:
-    return squared_differences(*_pair(slab, columns, search, grid, turn, move))
 
 
 def _most(
