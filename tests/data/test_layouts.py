@@ -146,9 +146,7 @@ def test_isbi_counts_both_classes_and_keeps_the_order_of_sections(tmp_path: Path
 
 def test_camvid_void_is_ignored_and_the_split_is_given(tmp_path: Path) -> None:
     source = open_source(make_camvid(tmp_path))
-    assert [record.split for record in source.records] == [
-        *("train", "train", "test", "train", "test"),
-    ]
+    assert [record.split for record in source.records] == ["train", "val", "test"]
     assert set(np.unique(source[0].mask)) == {*range(11), 255}
     assert source.n_classes == 11
     assert source.symmetry == "horizontal"
