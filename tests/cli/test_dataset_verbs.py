@@ -1,6 +1,7 @@
 """`dataset export` from the outside; `dataset download` is tested with its server."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 
 from penumbra.cli.main import app
 from penumbra.data.layouts import open_source
+from penumbra.training.run import Run
+from penumbra.training.samples import open_for_run
 
 
 def call(*words: object):
@@ -60,3 +63,16 @@ def test_export_refuses_in_one_sentence(
     assert done.exit_code == 1
     assert said in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_on_boxes_is_checked_against_hidden_masks(
+    phantom: Path, run: Path, tmp_path: Path
+) -> None:
+    call("export", f"folder:{phantom}", "--to", "rsna", "--with-masks", "--out", tmp_path / "boxes")
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    text = (copy / "experiment.yaml").read_text()
+    assert "target: null" in text
+    (copy / "experiment.yaml").write_text(text.replace("target: null", "target: boxes"))
+    hidden = open_for_run(Run(copy), f"folder:{tmp_path / 'boxes' / 'hidden'}", split="all")
+    weak = open_for_run(Run(copy), f"rsna:{tmp_path / 'boxes'}", split="all")
+    assert (len(hidden), hidden.target, weak.target) == (24, None, "boxes")
