@@ -40,7 +40,7 @@ def make_dicom(tmp_path):
             dataset.PixelRepresentation = 0
             content = encapsulate(pixels)
         is_colour = len(shape) == 3 and shape[-1] == 3
-        dataset.Rows, dataset.Columns = shape[:2]
+        dataset.Rows, dataset.Columns = shape[0], shape[1]
         dataset.SamplesPerPixel = 3 if is_colour else 1
         dataset.PhotometricInterpretation = "RGB" if is_colour else "MONOCHROME2"
         if is_colour:

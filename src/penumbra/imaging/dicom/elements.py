@@ -1,18 +1,13 @@
-"""The values of a DICOM data set, as numbers and words.
-
-pydicom finds the elements and their values are turned into plain ones here. Its own conversion
-warns of odd values by quoting them, and a quoted patient name would stand in a log.
-"""
+"""The values of a DICOM data set, as numbers and words."""
 
 from __future__ import annotations
 
+import io
 import struct
-from typing import cast
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
+
+from penumbra.imaging.dicom.walking import DataSet, Element, Walker
 
 _WORDS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "OW": "H"}
 
@@ -21,29 +16,28 @@ class Elements:
     """The elements of one level of a data set, as plain values.
 
     An element that is absent or empty gives the empty value of its kind; one that cannot be
-    understood raises, and `guarded` turns that into our error.
+    understood raises, and the parser's guard turns that into our error.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, data_set: DataSet) -> None:
+        self._data_set = data_set
 
-    def _item(self, keyword: str) -> RawDataElement | DataElement | None:
+    def _item(self, keyword: str) -> Element | None:
         tag = tag_for_keyword(keyword)
-        if tag is None or tag not in self._dataset:
-            return None
-        return cast("RawDataElement | DataElement", self._dataset.get_item(tag))
+        return None if tag is None else self._data_set.get(tag)
 
     def raw(self, keyword: str) -> bytes:
         """Give the bytes of an element's value."""
         item = self._item(keyword)
-        return bytes(item.value or b"") if isinstance(item, RawDataElement) else b""
+        return b"" if item is None else item.value
 
     def words(self, keyword: str, code: str) -> tuple[float, ...]:
         """Give an element's value as numbers of the `struct` code `code`, in its byte order."""
-        item, value = self._item(keyword), self.raw(keyword)
-        little = not isinstance(item, RawDataElement) or item.is_little_endian
-        count = len(value) // struct.calcsize(code)
-        return struct.unpack_from(f"{'<' if little else '>'}{count}{code}", value)
+        item = self._item(keyword)
+        if item is None:
+            return ()
+        count = len(item.value) // struct.calcsize(code)
+        return struct.unpack_from(f"{'<' if item.is_little else '>'}{count}{code}", item.value)
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Give an element's values as text, without padding."""
@@ -56,12 +50,10 @@ class Elements:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """Give an element's values as numbers, whether they are stored as text or in binary."""
-        item = self._item(keyword)
-        if item is None:
+        item, tag = self._item(keyword), tag_for_keyword(keyword)
+        if item is None or tag is None:
             return ()
-        name = str(item.VR or "UN")
-        if name == "UN":
-            name = dictionary_VR(item.tag)[:2]
+        name = item.vr if item.vr not in {"", "UN"} else dictionary_VR(tag)[:2]
         if name in _WORDS:
             return self.words(keyword, _WORDS[name])
         return tuple(float(text) for text in self.texts(keyword) if text)
@@ -78,15 +70,19 @@ class Elements:
     def items(self, keyword: str) -> list[Elements]:
         """Give the items of a sequence."""
         item = self._item(keyword)
-        value = None if item is None else self._dataset[item.tag].value
-        if not isinstance(value, Sequence):
+        if item is None:
             return []
-        return [Elements(each) for each in value]
+        found = item.items
+        if found is None:
+            # Sequences that say how long they are were passed over; most are never asked for.
+            walker = Walker(io.BytesIO(item.value), is_little=item.is_little)
+            found = walker.items(is_implicit=item.is_implicit, end=len(item.value))
+        return [Elements(each) for each in found]
 
     def is_signed(self, keyword: str) -> bool:
         """Tell whether an element is stored as signed 16-bit words."""
         item = self._item(keyword)
-        return item is not None and str(item.VR) == "SS"
+        return item is not None and item.vr == "SS"
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self._data_set)

@@ -6,16 +6,13 @@ import struct
 
 from penumbra.imaging.dicom.elements import Elements
 from penumbra.imaging.dicom.parsing import Parsed
+from penumbra.imaging.dicom.walking import CutOffError
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _STREAM_STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
 
 Fragment = tuple[int, int]
 """Offset in the stream and number of bytes."""
-
-
-class CutOffError(ValueError):
-    """The fragments end before the delimiter that closes them."""
 
 
 def frame_bytes(file: Parsed, start: int, frames: int, frame: int) -> bytes:

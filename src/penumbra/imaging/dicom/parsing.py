@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pydicom.filereader import read_dataset
-
 from penumbra.imaging.dicom.elements import Elements
+from penumbra.imaging.dicom.walking import LONG_VRS, UNDEFINED, CutOffError, Walker, read_head
 from penumbra.imaging.formats import unreadable
 from penumbra.imaging.limits import Limits, damaged
 
@@ -21,10 +20,6 @@ IMPLICIT, BIG, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.1
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "integer"}
-_LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT"}
-_LONG_VRS |= {b"UV"}
-_UNDEFINED = 0xFFFFFFFF
-_MOST_ELEMENTS = 200_000
 _PARSER_ERRORS = (
     ValueError,
     TypeError,
@@ -49,6 +44,8 @@ def guarded(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CutOffError:
+        raise damaged(path, "it is cut off") from None
     except OSError as error:
         raise unreadable(path, error) from None
     except _PARSER_ERRORS as error:
@@ -138,22 +135,22 @@ def _parse(path: Path, handle: BinaryIO, limits: Limits) -> Parsed:
         content = _inflated(path, stream.read(), limits)
         stream = cast(BinaryIO, _Bounded(io.BytesIO(content), len(content)))
     size = cast(_Bounded, stream).size
-    seen = 0
+    is_little, is_implicit = syntax != BIG, _is_implicit(stream, syntax)
+    walker = Walker(stream, is_little=is_little)
+    data_set = walker.data_set(is_implicit=is_implicit, stop=lambda tag: tag in _PIXEL_TAGS)
+    if not data_set:
+        raise CutOffError
+    pixels = _pixel_element(stream, is_little=is_little, is_implicit=is_implicit)
+    return Parsed(Elements(data_set), syntax, is_little, pixels, stream, size)
 
-    def at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
-        nonlocal seen
-        seen += 1
-        if seen > _MOST_ELEMENTS:
-            raise ValueError("elements")
-        return tag in _PIXEL_TAGS
 
-    is_little = syntax != BIG
-    dataset = read_dataset(stream, syntax == IMPLICIT, is_little, stop_when=at_pixels)
-    if not len(dataset):
-        raise damaged(path, "its header is cut off")
-    is_implicit = bool(dataset.original_encoding[0])
-    pixels = _pixel_element(stream, is_implicit=is_implicit, is_little=is_little)
-    return Parsed(Elements(dataset), syntax, is_little, pixels, stream, size)
+def _is_implicit(stream: BinaryIO, syntax: str) -> bool:
+    """Look at the first element: some files are written otherwise than they say."""
+    start = stream.tell()
+    vr = stream.read(6)[4:]
+    stream.seek(start)
+    is_explicit = vr.isalpha() and vr.isupper()
+    return not is_explicit if len(vr) == 2 else syntax == IMPLICIT
 
 
 def _transfer_syntax(stream: BinaryIO) -> str:
@@ -166,7 +163,7 @@ def _transfer_syntax(stream: BinaryIO) -> str:
         group, element, vr = head[:2], head[2:4], head[4:6]
         if group != b"\x02\x00" or len(head) < 8:
             break
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             begin, length = 12, struct.unpack("<I", head[8:12])[0]
         elif vr.isalpha() and vr.isupper():
             begin, length = 8, struct.unpack("<H", head[6:8])[0]
@@ -193,26 +190,13 @@ def _inflated(path: Path, content: bytes, limits: Limits) -> bytes:
     return plain
 
 
-def _pixel_element(stream: BinaryIO, *, is_implicit: bool, is_little: bool) -> PixelElement | None:
-    start = stream.tell()
-    head = stream.read(12)
-    order = "<" if is_little else ">"
-    if len(head) < 8:
+def _pixel_element(stream: BinaryIO, *, is_little: bool, is_implicit: bool) -> PixelElement | None:
+    head = read_head(stream, is_little=is_little, is_implicit=is_implicit)
+    if head is None or head.tag not in _PIXEL_TAGS:
         return None
-    group, element = struct.unpack(f"{order}HH", head[:4])
-    kind = _PIXEL_TAGS.get(group << 16 | element)
-    if kind is None:
-        return None
-    is_long = not is_implicit and head[4:6] in _LONG_VRS
-    if is_long:
-        begin, (length,) = 12, struct.unpack(f"{order}I", head[8:12])
-    elif is_implicit:
-        begin, (length,) = 8, struct.unpack(f"{order}I", head[4:8])
-    else:
-        begin, (length,) = 8, struct.unpack(f"{order}H", head[6:8])
     return PixelElement(
-        kind=kind,
-        wide=is_implicit or head[4:6] == b"OW",
-        start=start + begin,
-        length=None if length == _UNDEFINED else length,
+        kind=_PIXEL_TAGS[head.tag],
+        wide=head.vr in {b"", b"OW"},
+        start=stream.tell(),
+        length=None if head.length == UNDEFINED else head.length,
     )

@@ -21,9 +21,10 @@ from penumbra.imaging.dicom.codecs import (
 )
 from penumbra.imaging.dicom.codestream import Stream
 from penumbra.imaging.dicom.colour import joined_422, rgb_from_ybr
-from penumbra.imaging.dicom.encapsulation import CutOffError, frame_bytes
+from penumbra.imaging.dicom.encapsulation import frame_bytes
 from penumbra.imaging.dicom.header import DicomHeader
 from penumbra.imaging.dicom.parsing import Parsed, PixelElement
+from penumbra.imaging.dicom.walking import CutOffError
 from penumbra.imaging.limits import damaged
 
 Samples = NDArray[np.generic]
