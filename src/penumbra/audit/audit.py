@@ -175,7 +175,8 @@ def audit(
         SettingsError: the threshold or the shifts are negative.
         StorageError: `out` cannot be written.
     """
-    if threshold < 0 or shifts < 0:
+    # Written so that a threshold that is no number is refused, too.
+    if not threshold >= 0 or shifts < 0:
         raise SettingsError(
             expected(
                 "threshold and shifts", "at least 0", f"{threshold:g} and {shifts}", "--threshold 5"

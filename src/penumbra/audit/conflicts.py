@@ -168,7 +168,7 @@ def _compare(
     shift = (int(pairs.shift[number][0]), int(pairs.shift[number][1]))
     rms = float(pairs.rms[number])
     first, second = read(a), read(b)
-    found = None
+    found: Disagreement | None = None
     if first is not None and second is not None:
         over = lay_over(second, samples[a].size, (turn, *shift))
         found = disagreement(first, over, classes=classes)

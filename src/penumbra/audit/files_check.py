@@ -98,8 +98,12 @@ def _is_cut(path: Path, name: str) -> bool:
     try:
         with path.open("rb") as handle:
             size = handle.seek(0, 2)
-            handle.seek(max(size - _TAIL, 0))
-            return mark not in handle.read(_TAIL)
+            # Almost always the mark is the end; only then is more of the file read.
+            for tail in (16, _TAIL):
+                handle.seek(max(size - tail, 0))
+                if mark in handle.read(tail):
+                    return False
+            return True
     except OSError:
         return False
 

@@ -17,6 +17,8 @@ from penumbra.cli.session import (
     Target,
     class_names,
     command,
+    command_line,
+    now,
     say_findings,
     track,
     verb,
@@ -112,6 +114,7 @@ def audit(
         workers=workers,
         progress=track,
     )
+    found.write(out, command=command_line(), created=now())
     if not json:
         say_findings(found.worst)
     errors = any(finding.severity == "error" for finding in found.findings)

@@ -21,9 +21,9 @@ from penumbra.pages.words import number
 if TYPE_CHECKING:
     from penumbra.audit.audit import Audit
 
-MOST = 24
+MOST = 16
 """Conflicts that are drawn."""
-SIDE = 400
+SIDE = 384
 _LEAST_END = 16
 _OUTSIDE = 128
 
