@@ -12,6 +12,7 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from penumbra.errors import SettingsError, expected
+from penumbra.imaging.dicom.windows import Window
 from penumbra.storage import atomic_path
 
 _UID_ROOT = "2.25"
@@ -55,6 +56,7 @@ def write_dicom(
     file = Path(path)
     array = _checked_pixels(pixels)
     _check_words(patient, modality, spacing)
+    _check_window(array, window)
     dataset = Dataset()
     _describe(dataset, file, array, patient=patient, study=study, modality=modality)
     _describe_pixels(dataset, array)
@@ -103,6 +105,19 @@ def _check_words(patient: str, modality: str, spacing: tuple[float, float] | Non
         raise SettingsError(
             expected("`spacing`", "two lengths in millimetres above 0", spacing, "None")
         )
+
+
+def _check_window(array: NDArray[np.generic], window: tuple[float, float] | None) -> None:
+    if window is None or (array.ndim == 2 and Window(*map(float, window)).is_valid):
+        return
+    raise SettingsError(
+        expected(
+            "`window`",
+            "the centre and width of a grey image's window, a width of 1 or more",
+            f"{window} for {'a grey' if array.ndim == 2 else 'a colour'} image",
+            "None",
+        )
+    )
 
 
 def _describe(
