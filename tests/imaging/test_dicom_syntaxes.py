@@ -1,6 +1,8 @@
 """Every transfer syntax that is said to decode does, and gives back what was encoded."""
 
+import tempfile
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -83,9 +85,6 @@ def test_jpeg_that_holds_red_green_and_blue(make_dicom):
 
 @given(st.integers(1, 7), st.integers(1, 9), st.integers(1, 4), st.sampled_from([1, 8, 16]))
 def test_rle_gives_back_what_pydicom_encodes(height, width, frames, bits):
-    import tempfile
-    from pathlib import Path
-
     from pydicom.encaps import encapsulate
     from pydicom.pixels.encoders import RLELosslessEncoder
     from pydicom.uid import UID
@@ -151,6 +150,15 @@ def test_fragments_are_joined_by_table_and_by_where_a_stream_starts(make_dicom):
         one, two = (each.pixels[..., 0] for each in read_frames(path, window=None))
         np.testing.assert_array_equal(one, DEEP)
         np.testing.assert_array_equal(two, DEEP[::-1])
+
+
+def test_the_documented_table_is_the_one_in_the_code():
+    page = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "dicom.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if "`1.2.840" in line]
+    assert rows == [
+        f"| `{uid}` | {each.name} | {'yes' if each.is_lossless else 'no'} | {each.codec or 'no'} |"
+        for uid, each in SYNTAXES.items()
+    ]
 
 
 @pytest.mark.parametrize("syntax", [uid for uid, each in SYNTAXES.items() if each.codec is None])
