@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,10 @@ class State:
             StorageError: the shard cannot be written.
         """
         stem = self.folder / f"shard-{len(self._stems):05d}-{secrets.token_hex(4)}"
-        greys = np.stack([_there(learned.grey) for _, learned in batch])
-        sums = np.stack([_there(learned.sums) for _, learned in batch])
         softs = [learned.soft for _, learned in batch if learned.soft is not None]
-        _write(stem.with_suffix(".grey"), greys)
-        _write(stem.with_suffix(".sums"), sums.astype("<u2"))
-        _write(stem.with_suffix(".soft"), np.array(softs, dtype="<f2"))
+        _write(stem.with_suffix(".grey"), (_there(learned.grey) for _, learned in batch), "u1")
+        _write(stem.with_suffix(".sums"), (_there(learned.sums) for _, learned in batch), "<u2")
+        _write(stem.with_suffix(".soft"), softs, "<f2")
         shard = self._enter(stem, len(batch), len(softs))
         head = {"form": _FORM, "version": VERSION, "rows": len(batch), "soft": len(softs)}
         lines, places, soft = [json.dumps(head)], [], 0
@@ -144,9 +142,11 @@ class State:
         return self._open[shard, suffix]
 
 
-def _write(path: Path, array: NDArray[Any]) -> None:
+def _write(path: Path, arrays: Iterable[NDArray[Any]], dtype: str) -> None:
+    # One by one: stacking a shard first would take longer than writing it.
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        handle.write(array.data)
+        for array in arrays:
+            handle.write(np.ascontiguousarray(array, dtype=dtype).data)
 
 
 def _bytes(rows: int, softs: int) -> dict[str, int]:
