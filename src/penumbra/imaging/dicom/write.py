@@ -108,7 +108,7 @@ def _check_words(patient: str, modality: str, spacing: tuple[float, float] | Non
 
 
 def _check_window(array: NDArray[np.generic], window: tuple[float, float] | None) -> None:
-    if window is None or (array.ndim == 2 and Window(*map(float, window)).is_valid):
+    if window is None or (array.ndim == 2 and Window(float(window[0]), float(window[1])).is_valid):
         return
     raise SettingsError(
         expected(
