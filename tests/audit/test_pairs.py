@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from penumbra.audit import blockwise, pruning
+from penumbra.audit import pruning
 from penumbra.audit.block_means import (
     multiplier,
     rounded,
@@ -16,7 +16,7 @@ from penumbra.audit.block_means import (
     squared_differences_at,
 )
 from penumbra.audit.comparison import best_match, turned
-from penumbra.audit.groups import connected, groups_of
+from penumbra.audit.groups import groups_of
 from penumbra.audit.pairs import find_pairs
 from penumbra.audit.scan import scan
 from penumbra.data.layouts.opening import open_source
@@ -352,73 +352,8 @@ def test_memory_grows_with_the_block(grid):
     assert peak(2048, 512) > 1.5 * peak(2048, 128)
 
 
-# --- groups --------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40))
-def test_groups_are_connected_components(links):
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = np.array(links, dtype=int).reshape(-1, 2).T
-    _, labels = connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(20, 20)))
-    wanted = {
-        tuple(np.flatnonzero(labels == label).tolist())
-        for label in set(labels.tolist())
-        if (labels == label).sum() > 1
-    }
-    assert set(connected(20, links)) == wanted
-
-
 def test_groups_of_pairs(planted_scan):
     pairs = find_pairs(planted_scan)
     groups = groups_of(len(planted_scan), pairs)
     assert sum(len(group) for group in groups) == len(set(pairs.a) | set(pairs.b))
     assert all(list(group) == sorted(group) for group in groups)
-
-
-# --- real frames ---------------------------------------------------------------------------------
-
-
-def every_pair_below(found, threshold):
-    """A pass that prunes nothing: all pairs at all 65,536 pixels, in exact blocks of products."""
-    n = len(found)
-    flat = np.stack([found.grey(index).ravel() for index in range(n)])
-    norms = np.array([int((row.astype(np.int64) ** 2).sum()) for row in flat])
-    near = set()
-    for start in range(0, n, 256):
-        products = np.zeros((min(256, n - start), n))
-        # In float64 these sums are whole numbers below 2⁵³, so nothing is lost.
-        for cut in range(0, 65536, 4096):
-            part = flat[:, cut : cut + 4096].astype(np.float32)
-            # 256 pixels at a time stay below 2²⁴ even in single precision.
-            for inner in range(0, 4096, 256):
-                piece = part[:, inner : inner + 256]
-                products += piece[start : start + 256] @ piece.T
-        squares = norms[start : start + 256, None] + norms - 2 * products
-        i, j = np.nonzero(squares < threshold**2 * 65536)
-        near |= {(int(x) + start, int(y)) for x, y in zip(i, j, strict=True) if x + start < y}
-    return near
-
-
-@pytest.mark.slow
-@pytest.mark.real_data
-def test_the_nerve_frames_against_a_pass_over_all_pairs(real_data):
-    found = scan(open_source(f"nerve:{real_data / 'nerve'}"))
-    assert len(found) == len(found.readable) == 2323
-    pairs = find_pairs(found)
-    assert len(pairs) == 534
-    assert as_dict(pairs).keys() == every_pair_below(found, 5.0)
-    files = pairs.level == "bytes"
-
-    class Identical:
-        a, b = pairs.a[files], pairs.b[files]
-
-    groups = groups_of(len(found), Identical)
-    assert len(groups) == 24
-    samples = found.samples
-    halves = [{samples[index].image.parent.parent.name for index in group} for group in groups]
-    assert sum(len(half) > 1 for half in halves) == 8
-    assert sum(len({samples[index].group for index in group}) > 1 for group in groups) == 2
-    assert blockwise.readable(pairs.keys).keys() == set(pairs.keys)
