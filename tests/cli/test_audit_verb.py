@@ -107,3 +107,15 @@ def test_a_source_that_is_not_there(tmp_path):
     assert result.exit_code == 1
     assert result.stderr.startswith("error: Expected")
     assert not (tmp_path / "audit").exists()
+
+
+def test_a_run_judges_the_labels_that_it_never_saw(phantom, run, tmp_path):
+    out = tmp_path / "audit"
+    result = invoke(f"folder:{phantom}", "--out", out, "--run", run, "--json")
+    document = json.loads(result.stdout)
+    judged = json.loads((out / "labels.json").read_text(encoding="utf-8"))["images"]
+    (inside,) = [f["samples"] for f in document["findings"] if f["kind"] == "in-fold"]
+    assert judged
+    assert len(judged) + len(inside) == 24
+    assert not {image["id"] for image in judged} & set(inside)
+    assert "Labels that a network doubts" in (out / "report.html").read_text(encoding="utf-8")

@@ -31,6 +31,8 @@ from penumbra.storage import check_writable, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from penumbra.audit.judged import LabelNoise
+
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -48,6 +50,7 @@ class Audit:
         balance: how the set is made up.
         findings: everything that was noticed, errors first.
         settings: threshold, turns and shifts of the search.
+        labels: what runs that never saw the labels say of them, where runs were given.
     """
 
     scan: Scan
@@ -59,6 +62,7 @@ class Audit:
     balance: Balance
     findings: tuple[Finding, ...]
     settings: Mapping[str, Any]
+    labels: LabelNoise | None = None
 
     @property
     def source_name(self) -> str:
@@ -117,6 +121,8 @@ class Audit:
     def write(self, out: str | Path, *, command: str = "", created: str = "") -> Path:
         """Write ``findings.json``, ``pairs.parquet`` and ``report.html``.
 
+        Where runs judged the labels, ``labels.json`` has their scores.
+
         Args:
             out: the folder; it is made.
             command: what to type to repeat the audit, for the report.
@@ -134,6 +140,8 @@ class Audit:
         folder = Path(out)
         write_json(folder / "findings.json", [finding.to_json() for finding in self.findings])
         write_pairs(folder / "pairs.parquet", self.compared)
+        if self.labels is not None:
+            write_json(folder / "labels.json", self.labels.to_json())
         return write_report(folder / "report.html", self, command=command, created=created)
 
 
@@ -149,7 +157,7 @@ def audit(
     turns: bool = False,
     shifts: int = 0,
     manifest: Mapping[str, Split] | None = None,
-    run: Path | None = None,
+    run: Path | Sequence[Path] | None = None,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Audit:
@@ -167,13 +175,16 @@ def audit(
         turns: also compare under the eight symmetries of the square.
         shifts: also compare moved by up to so many pixels of the comparison images.
         manifest: sample id → split, in place of the split that the source ships.
-        run: a run whose predictions judge the labels.
+        run: a run whose predictions judge the labels that it was not trained on, or the runs of a
+            cross-validation; see `penumbra.audit.label_noise.label_noise`.
         workers: threads that read; one per core where not given.
         progress: is wrapped around what takes long.
 
     Raises:
         SettingsError: the threshold or the shifts are negative.
         StorageError: `out` cannot be written.
+        RunError: a run cannot be loaded.
+        SourceError: a run has other classes, or was trained on every sample.
     """
     # Written so that a threshold that is no number is refused, too.
     if not threshold >= 0 or shifts < 0:
@@ -204,8 +215,20 @@ def audit(
         findings=(),
         settings={"threshold": threshold, "turns": turns, "shifts": shifts},
     )
-    del run
+    if run is not None:
+        runs = [run] if isinstance(run, (str, Path)) else list(run)
+        found = replace(found, labels=_judged(source, runs, compared, progress))
     return replace(found, findings=_findings(found))
+
+
+def _judged(
+    source: Source, runs: Sequence[Path], compared: Sequence[Compared], progress: Progress
+) -> LabelNoise:
+    # Here, since it loads torch, which an audit without runs does without.
+    from penumbra.audit.label_noise import label_noise  # noqa: PLC0415
+
+    together = [(pair.a, pair.b) for pair in compared]
+    return label_noise(source, runs, together=together, progress=progress)
 
 
 def _findings(found: Audit) -> tuple[Finding, ...]:
@@ -220,5 +243,6 @@ def _findings(found: Audit) -> tuple[Finding, ...]:
         *straddling_groups(samples, found.splits),
         *duplicate_findings(found.groups, samples),
         *balance_findings(found.balance),
+        *(found.labels.findings if found.labels is not None else ()),
     )
     return tuple(sorted(every, key=lambda finding: _SEVERITIES.index(finding.severity)))

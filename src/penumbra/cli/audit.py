@@ -77,7 +77,8 @@ def audit(
         Path | None, typer.Option("--manifest", help="Look for leaks between its splits.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="A run whose predictions judge the labels.")
+        list[Path] | None,
+        typer.Option("--run", help="A run that judges labels it never saw; may be repeated."),
     ] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Threads; by default one per core.")
@@ -110,7 +111,7 @@ def audit(
         turns=turns,
         shifts=shifts,
         manifest=None if manifest is None else read_assignment(manifest).splits,
-        run=run,
+        run=run or None,
         workers=workers,
         progress=track,
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from penumbra.audit.balance import Balance
+from penumbra.audit.conflicts import AGREE, Compared
 from penumbra.audit.pairs import Pairs
 from penumbra.pages import svg
 from penumbra.pages.chart import Chart
 from penumbra.pages.words import count, number
 
 MOST_BARS = 160
+MOST_DOTS = 3000
 
 
 def _coarser(
@@ -118,4 +121,25 @@ def sizes(balance: Balance) -> Chart | None:
 
 
 def _share(exponent: float) -> str:
-    return f"{100 * 10**exponent:.2g}\u202f%"
+    percent = 100 * 10**exponent
+    return f"{percent:.0f}\u202f%" if percent >= 10 else f"{percent:.2g}\u202f%"
+
+
+def agreement(compared: Sequence[Compared], threshold: float) -> Chart | None:
+    """Draw the Dice of the masks of each pair over the difference of its images."""
+    known = [(pair, pair.disagreement) for pair in compared if pair.disagreement is not None]
+    if not known:
+        return None
+    frame = svg.Frame(x=(0.0, max(threshold, 0.5)), y=(0.0, 1.0))
+    axes = svg.axes(frame, x_label="RMS of the images (0–255)", y_label="Dice of the masks")
+    left, right = frame.at(0, AGREE), frame.at(frame.x[1], AGREE)
+    # Dots beyond some thousands only make the page heavy; the worst are drawn in any case.
+    worst = sorted(known, key=lambda item: item[1].dice)[:MOST_DOTS]
+    dots = [
+        svg.dot(frame.at(pair.rms, found.dice), "dot-faint", says=f"{pair.a}, {pair.b}")
+        for pair, found in worst
+    ]
+    apart = sum(found.dice < AGREE for _, found in known)
+    says = f"{number(apart)} of {count(len(known), 'pair')} have a Dice below {AGREE:g}."
+    drawing = svg.drawing(frame, says, axes, svg.path([left, right], "ideal"), *dots)
+    return Chart("Do the masks of duplicates agree?", says, drawing)

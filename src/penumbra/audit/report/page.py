@@ -12,6 +12,7 @@ from penumbra.audit.report import charts, tables
 from penumbra.audit.report.pictures import draw_conflicts, mean_mask
 from penumbra.data.sample import Finding
 from penumbra.imaging import palette
+from penumbra.pages.chart import Chart
 from penumbra.pages.render import render
 from penumbra.pages.words import count, number, percent
 from penumbra.storage import write_text
@@ -24,6 +25,7 @@ _TEMPLATE = Path(__file__).parent / "template" / "audit.html.j2"
 _ELSEWHERE = frozenset(
     {
         *("conflicting-masks", "one-empty-mask", "one-missing-mask"),
+        "label-error",
         *("duplicate-bytes", "duplicate-pixels", "near-duplicate", "leak", "two-groups"),
     }
 )
@@ -96,6 +98,10 @@ def _others(findings: Sequence[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.kind not in _ELSEWHERE]
 
 
+def _charts(*drawn: Chart | None) -> list[Chart]:
+    return [chart for chart in drawn if chart is not None]
+
+
 def _legend() -> list[tuple[str, str]]:
     return [
         (palette.hex_code(palette.TRUE_POSITIVE), "in both masks"),
@@ -133,8 +139,12 @@ def page(found: Audit, *, command: str = "", created: str = "") -> str:
         "all_conflicts": tables.conflicts(found),
         "duplicates": tables.duplicates(found),
         "leaks": tables.leaks(found),
-        "differences": charts.differences(found.pairs, found.settings["threshold"]),
-        "balance": [chart for chart in (charts.sizes(found.balance),) if chart is not None],
+        "labels": tables.labels(found),
+        "differences": _charts(
+            charts.differences(found.pairs, found.settings["threshold"]),
+            charts.agreement(found.compared, found.settings["threshold"]),
+        ),
+        "balance": _charts(charts.sizes(found.balance)),
         "splits": tables.splits(found.balance),
         "classes": tables.classes(found.balance),
         "groups": tables.groups(found.balance),

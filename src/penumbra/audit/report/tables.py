@@ -11,7 +11,7 @@ from penumbra.audit.balance import Balance, Share
 from penumbra.data.layouts.pairs import some
 from penumbra.imaging.palette import class_colour, hex_code
 from penumbra.pages.tables import Cell, Column, Table
-from penumbra.pages.words import number, percent
+from penumbra.pages.words import number
 
 if TYPE_CHECKING:
     from penumbra.audit.audit import Audit
@@ -29,7 +29,27 @@ def _text(words: str, says: str = "") -> Cell:
 
 
 def _percent(share: float) -> Cell:
-    return Cell(percent(share), repr(float(share)))
+    return Cell(f"{number(100 * share, digits=1)}\u202f%", repr(float(share)))
+
+
+def labels(found: Audit) -> Table | None:
+    """Give the labels that were judged, the most suspicious first."""
+    if found.labels is None or not found.labels.images:
+        return None
+    columns = (
+        *(Column(name, numeric=False) for name in ("Image", "Group", "Judged as", "Where")),
+        Column("Score", "label-error score in [0, 1], higher is more suspicious"),
+        Column("Parts", "connected parts in which network and label differ"),
+    )
+    rows = []
+    for image in found.labels.images[:MOST_ROWS]:
+        worst = next(iter(image.components), None)
+        where = ""
+        if worst is not None:
+            where = f"{worst.pixels} px of {worst.labelled}, seen as {worst.predicted}"
+        words = (image.id, image.group, image.role, where)
+        rows.append((*map(_text, words), _value(image.score), _value(len(image.components), 0)))
+    return Table(columns, tuple(rows), len(found.labels.images))
 
 
 def _in_order(places: Iterable[str | None]) -> str:
