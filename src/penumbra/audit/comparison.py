@@ -79,6 +79,9 @@ def area_mean(grey: NDArray[np.float32], side: int = SIDE) -> NDArray[np.float32
         # Shrinking both ways, OpenCV's "area" is this very mean, and many times faster.
         shrunk = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA)
         return np.asarray(shrunk, dtype=np.float32)
+    if side % height == 0 and side % width == 0:
+        # Every pixel lies within one of the image's own.
+        return np.repeat(np.repeat(grey, side // height, axis=0), side // width, axis=1)
     return np.asarray(_weights(height, side) @ grey @ _weights(width, side).T, dtype=np.float32)
 
 
