@@ -20,3 +20,11 @@ def real_data() -> Path:
     if os.environ.get("PENUMBRA_REQUIRE_REAL_DATA") == "1":
         pytest.fail(f"PENUMBRA_REQUIRE_REAL_DATA=1, but {root} is not a folder")
     pytest.skip(f"no real data at {root}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def identity_key():
+    """Patients' pseudonyms need a key; tests make none in the home of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENUMBRA_IDENTITY_KEY", "a key for the tests alone")
+        yield

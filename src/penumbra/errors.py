@@ -39,6 +39,10 @@ class FileNameError(StorageError):
     """A result's file name is longer than the file system holds; other files can be written."""
 
 
+class DownloadError(PenumbraError):
+    """A file could not be fetched whole, is not what it should be, or is not safe to unpack."""
+
+
 class MissingExtraError(PenumbraError):
     """An optional dependency is not installed; the text names the extra that brings it."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from penumbra.data.layouts import LAYOUTS, open_source, recognise
+from penumbra.data.layouts import LAYOUTS, layout_named, open_source, recognise
 from penumbra.data.source import Source, require_masks
 from penumbra.errors import SourceError
 
@@ -158,7 +158,11 @@ def test_nerve_groups_by_subject_and_makes_ids_unique(tmp_path: Path) -> None:
     assert len(set(ids)) == 5
     assert ids[:3] == ["1_1", "1_2", "1_3"]
     assert {r.id.split("_")[0] for r in source.records if r.group == "2"} == {"2"}
-    assert all(record.split is None for record in source.records)
+    # The shipped split is known, for those who ask for it; it shares subjects and even frames.
+    assert [record.split for record in source.records] == [
+        *("train", "train", "test", "train", "test"),
+    ]
+    assert layout_named("nerve").strategy == "random"
 
 
 def test_nerve_flat_folder_and_blurred_masks(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penumbra.evaluation.report import ErrorsByDoubt, charts, curves, risk, svg
+from penumbra.evaluation.report import ErrorsByDoubt, charts, curves, risk
 from penumbra.evaluation.report.scores import image_scores, risk_by_coverage
 from penumbra.inference.prediction import Prediction
+from penumbra.pages import svg
 
 counts = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 

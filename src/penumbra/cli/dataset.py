@@ -1,4 +1,4 @@
-"""`penumbra dataset`: make data sets."""
+"""`penumbra dataset`: make, export and download data sets."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from penumbra.cli.dataset_download import download
+from penumbra.cli.dataset_export import export
 from penumbra.cli.session import Finished, Json, Seed, command, track, verb
 
 if TYPE_CHECKING:
     from penumbra.data.phantom import PhantomKind
 
-app = typer.Typer(no_args_is_help=True, help="Make data sets.")
+app = typer.Typer(no_args_is_help=True, help="Make, export and download data sets.")
 
 
 @app.callback()
 def dataset() -> None:
-    """Make data sets."""
+    """Make, export and download data sets."""
+
+
+app.command("export")(export)
+app.command("download")(download)
 
 
 @app.command("make")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from penumbra.cli import (
+    audit,
     benchmark,
     calibrate,
     dataset,
@@ -56,6 +57,7 @@ app.command("predict")(predict.predict)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
+app.add_typer(audit.app, name="audit")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(study.app, name="study")
 app.command("models")(models.models)

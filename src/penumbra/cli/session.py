@@ -48,6 +48,14 @@ Classes = Annotated[
     typer.Option("--classes", help="Class names by index, comma-separated, background first."),
 ]
 
+KeepIdentifiers = Annotated[
+    bool,
+    typer.Option(
+        "--keep-identifiers",
+        help="Name groups by the patient ids in DICOM files; else by pseudonyms.",
+    ),
+]
+
 
 class Finished(Exception):  # noqa: N818 - it carries what a verb gave, not an error
     """What a verb gave.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from penumbra.cli.session import (
     Classes,
     Finished,
     Json,
+    KeepIdentifiers,
     Seed,
     Target,
     class_names,
@@ -19,6 +20,9 @@ from penumbra.cli.session import (
     track,
     verb,
 )
+
+if TYPE_CHECKING:
+    from penumbra.data.source import Source
 
 
 @verb
@@ -40,25 +44,43 @@ def split(
     folds: Annotated[
         int | None, typer.Option("--folds", min=3, help="K folds for cross-validation.")
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit",
+            help="Keep duplicates together: the folder of an audit; audited into it where it holds "
+            "none.",
+        ),
+    ] = None,
+    keep_identifiers: KeepIdentifiers = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing manifest.")] = False,
     json: Json = False,
 ) -> Finished:
     """Split a source into train, val and test: groups stay whole, foreground is balanced.
 
-    The same seed gives the same split. Patients, subjects or documents never straddle it.
+    The same seed gives the same split. Patients, subjects or documents never straddle it; with
+    --audit, duplicates of one image do not either.
     """
     from penumbra.data.layouts import layout_named, open_source
     from penumbra.data.manifest import write_manifest
     from penumbra.data.source import require_masks
     from penumbra.data.split import split_source
+    from penumbra.data.together import keep_together, straddling
     from penumbra.errors import SettingsError, StorageError, expected
 
     if contiguous and given:
         raise SettingsError(expected("the split", "--contiguous or --given", "both", "one of them"))
     if out.exists() and not force:
         raise StorageError(expected(f"--out {out}", "a new file", "one that exists", "--force"))
-    opened = open_source(source, target=target, class_names=class_names(classes))
+    opened = open_source(
+        source,
+        target=target,
+        class_names=class_names(classes),
+        keep_identifiers=keep_identifiers,
+    )
     require_masks(opened)
+    pairs = [] if audit is None else _duplicates(opened, audit)
+    opened = keep_together(opened, pairs)
     default = layout_named(opened.layout).strategy
     strategy: Literal["random", "contiguous", "given"] = (
         "contiguous" if contiguous else "given" if given else default
@@ -77,7 +99,9 @@ def split(
         name: len({r.group for r in opened.records if assignment.splits.get(r.id) == name})
         for name in counts
     }
-    findings = [*opened.findings, *assignment.findings]
+    findings = [
+        *opened.findings, *assignment.findings, *straddling(assignment.splits, pairs)
+    ]  # fmt: skip
     if not json:
         say_findings(findings)
     document = {
@@ -89,6 +113,7 @@ def split(
         "samples": counts,
         "groups": groups,
         "folds": folds,
+        "pairs_kept_together": len(pairs),
         "findings": findings,
     }
     parts = ", ".join(f"{counts[name]} {name} ({groups[name]} groups)" for name in counts)
@@ -101,6 +126,15 @@ def split(
         ),
         code=1 if any(finding.severity == "error" for finding in findings) else 0,
     )
+
+
+def _duplicates(source: Source, folder: Path) -> list[tuple[str, str]]:
+    """Give the pairs that an audit found, but for those that somebody said are none."""
+    from penumbra.cli.duplicates import duplicates_of, kept_apart
+
+    apart = kept_apart(folder)
+    pairs = [(each.a, each.b) for each in duplicates_of(source, folder)]
+    return [pair for pair in pairs if not any(set(pair) <= names for names in apart)]
 
 
 def _three(text: str) -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from penumbra.data.assignment import SPLITS, Assignment, checked_split, select
+from penumbra.data.corrected import corrected_mask_of, with_corrected_masks
 from penumbra.data.layouts.catalogue import layout_named
 from penumbra.data.sample import Split
 from penumbra.data.source import Source
@@ -31,6 +32,10 @@ __all__ = [
 COLUMNS = ("id", "group", "split", "fold", "layout", "root", "target", "image")
 """The columns of a manifest; `image` is relative to `root`, and `root` to the manifest."""
 
+MASK = "mask"
+"""A further column, where masks were corrected: a file of class indices relative to the manifest,
+empty where the mask is the data set's own."""
+
 _Row = dict[str, str]
 
 
@@ -40,7 +45,9 @@ def is_manifest(path: str | Path) -> bool:
     return file.suffix.lower() == ".csv" and file.is_file()
 
 
-def write_manifest(path: str | Path, source: Source, assignment: Assignment) -> None:
+def write_manifest(
+    path: str | Path, source: Source, assignment: Assignment, *, unassigned: bool = False
+) -> None:
     """Write which sample is in which split, one row per assigned sample in the source's order.
 
     The root is written relative to the manifest where both lie on one drive, with forward slashes,
@@ -50,6 +57,7 @@ def write_manifest(path: str | Path, source: Source, assignment: Assignment) -> 
         path: the CSV file; its folder is made.
         source: what was split.
         assignment: its splits; samples that it does not name are left out.
+        unassigned: write samples that it does not name all the same, with an empty split.
 
     Raises:
         SourceError: the assignment names a sample that the source does not have.
@@ -68,23 +76,26 @@ def write_manifest(path: str | Path, source: Source, assignment: Assignment) -> 
         )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    corrected = {record.id: corrected_mask_of(record) for record in source.records}
+    has_masks = any(corrected.values())
+    writer.writerow((*COLUMNS, MASK) if has_masks else COLUMNS)
     root = _relative(source.root, file.parent)
     for record in source.records:
-        if record.id not in assignment.splits:
+        if record.id not in assignment.splits and not unassigned:
             continue
         fold = "" if assignment.folds is None else assignment.folds.get(record.id, "")
-        image = _relative(record.image, source.root)
+        image, mask = _relative(record.image, source.root), corrected[record.id]
         writer.writerow(
             (
                 record.id,
                 record.group,
-                assignment.splits[record.id],
+                assignment.splits.get(record.id, ""),
                 fold,
                 source.layout,
                 root,
                 source.target or "",
                 image,
+                *((_relative(mask, file.parent) if mask else "",) if has_masks else ()),
             )
         )
     write_text(file, text.getvalue())
@@ -107,7 +118,8 @@ def read_manifest(
 ) -> tuple[Source, Assignment]:
     """Open the source that a manifest describes, restricted to and ordered by its rows.
 
-    Groups are taken from the manifest: an audit may have merged groups there.
+    Groups are taken from the manifest: an audit may have merged groups there. So are masks that
+    were corrected (column `mask`). A row whose split is empty is in the source and in no split.
 
     Args:
         path: what `write_manifest` wrote.
@@ -148,15 +160,21 @@ def read_manifest(
         )
     chosen = tuple(
         replace(
-            records[row["id"]], group=row["group"] or row["id"], split=checked_split(row["split"])
+            records[row["id"]],
+            group=row["group"] or row["id"],
+            split=checked_split(row["split"]) if row["split"] else None,
         )
         for row in rows
     )
-    return replace(source, records=chosen), _assignment(file, rows)
+    masks = {row["id"]: _beside(file, row[MASK]) for row in rows if row.get(MASK)}
+    opened = with_corrected_masks(replace(source, records=chosen), masks)
+    return opened, _assignment(file, rows)
 
 
 def _assignment(file: Path, rows: list[_Row]) -> Assignment:
-    splits: dict[str, Split] = {row["id"]: checked_split(row["split"]) for row in rows}
+    splits: dict[str, Split] = {
+        row["id"]: checked_split(row["split"]) for row in rows if row["split"]
+    }
     return Assignment(splits, _folds(file, rows))
 
 
@@ -175,7 +193,7 @@ def _check(file: Path, rows: list[_Row]) -> None:
                 "removing the repeated rows",
             )
         )
-    unknown = sorted({row["split"] for row in rows} - set(SPLITS))
+    unknown = sorted({row["split"] for row in rows if row["split"]} - set(SPLITS))
     if unknown:
         raise SourceError(
             expected(
@@ -197,8 +215,7 @@ def _check(file: Path, rows: list[_Row]) -> None:
 
 
 def _opened(file: Path, row: _Row, class_names: tuple[str, ...] | None) -> Source:
-    # An absolute root stays as it is: joining a path to an absolute one gives the latter.
-    root = Path(os.path.normpath(file.parent / Path(PurePosixPath(row["root"]))))
+    root = _beside(file, row["root"])
     if not root.is_dir():
         raise SourceError(
             expected(
@@ -215,7 +232,12 @@ def _opened(file: Path, row: _Row, class_names: tuple[str, ...] | None) -> Sourc
 def _folds(file: Path, rows: list[_Row]) -> dict[str, int] | None:
     if not any(row["fold"] for row in rows):
         return None
-    return {row["id"]: whole_number(file, row, "fold") for row in rows}
+    return {row["id"]: whole_number(file, row, "fold") for row in rows if row["split"]}
+
+
+def _beside(file: Path, written: str) -> Path:
+    # An absolute path stays as it is: joining a path to an absolute one gives the latter.
+    return Path(os.path.normpath(file.parent / Path(PurePosixPath(written))))
 
 
 def _relative(path: Path, start: Path) -> str:

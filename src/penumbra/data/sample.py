@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,12 +70,15 @@ class Finding:
         severity: ``"error"``, ``"warning"`` or ``"note"``.
         samples: ids (or file names) it is about.
         message: a sentence for a person.
+        details: figures and names behind the message, as plain JSON values; may be empty.
     """
 
     kind: str
     severity: str
     samples: tuple[str, ...]
     message: str
+    # Left out of the hash, since a mapping has none; two findings still differ by it.
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def to_json(self) -> dict[str, object]:
         """Give the finding as plain values."""
@@ -83,4 +87,5 @@ class Finding:
             "severity": self.severity,
             "samples": list(self.samples),
             "message": self.message,
+            "details": dict(self.details),
         }

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from penumbra.data.sample import IGNORE, Finding, Record, Sample
 from penumbra.errors import SourceError, expected
+from penumbra.imaging.files import read_spacing
 
 Symmetry = Literal["none", "horizontal", "dihedral"]
 """Which flips and turns leave the meaning of the images as it is."""
 
+NO_MASKS = "none"
+"""The target of a layout whose data set ships boxes and no masks, unless these are filled."""
+
 ReadImage = Callable[[Path], NDArray[np.generic]]
 ReadMask = Callable[[Record, tuple[int, int]], NDArray[np.uint8] | None]
+ReadBoxes = Callable[[Record, tuple[int, int]], NDArray[np.float32] | None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Source(Sequence[Sample]):
         symmetry: flips and turns that augmentation may use.
         target: what the mask shows, where the layout offers several (``"lungs"``).
         findings: what was noticed while the folder was listed.
+        read_boxes: gives a record's boxes, (N, 4) float32 xyxy in the pixels of an image of that
+            (H, W); ``None`` where the record has none, and where the layout knows no boxes.
     """
 
     layout: str
@@ -48,6 +55,7 @@ class Source(Sequence[Sample]):
     symmetry: Symmetry = "none"
     target: str | None = None
     findings: tuple[Finding, ...] = ()
+    read_boxes: ReadBoxes | None = None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -60,7 +68,12 @@ class Source(Sequence[Sample]):
         if mask is not None:
             self.check_mask(record, mask, (height, width))
         return Sample(
-            id=record.id, image=image, mask=mask, group=record.group, spacing=record.spacing
+            id=record.id,
+            image=image,
+            mask=mask,
+            group=record.group,
+            boxes=None if self.read_boxes is None else self.read_boxes(record, (height, width)),
+            spacing=record.spacing or read_spacing(record.image),
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -126,7 +139,9 @@ def require_masks(source: Source) -> None:
             f"the source {source.name}",
             "images with masks",
             f"{count} image{'' if count == 1 else 's'} and no mask",
-            "putting masks of the same names into masks/ beside images/, or naming the layout "
+            "--target boxes, which fills the boxes as a weak mask"
+            if source.target == NO_MASKS
+            else "putting masks of the same names into masks/ beside images/, or naming the layout "
             "(LAYOUT:PATH)",
         )
     )

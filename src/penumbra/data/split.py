@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.assignment import SPLITS, Assignment, select, splits_of_folds
-from penumbra.data.layouts import LAYOUTS, Strategy
+from penumbra.data.layouts import Strategy
+from penumbra.data.layouts.catalogue import strategy_of
 from penumbra.data.sample import Finding, Record, Split
 from penumbra.data.source import Source
 from penumbra.data.strata import Strata, strata_of
@@ -93,7 +94,7 @@ def split_source(
 
 def default_strategy(source: Source) -> Strategy:
     """Give the way in which the source's layout is split unless the user says otherwise."""
-    return next((each.strategy for each in LAYOUTS if each.name == source.layout), "random")
+    return strategy_of(source.layout)
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""Image and mask files to arrays: PNG, JPEG, TIFF, GIF and BMP.
+"""Image and mask files to arrays: PNG, JPEG, TIFF, GIF, BMP and DICOM.
 
 The format is told by content, the size is checked before a pixel is decoded, and every file that
 cannot be read raises `ImageFileError` with a sentence that says what to do.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from penumbra.errors import ImageFileError, expected
 from penumbra.imaging import pillow_reader, tiff_reader
 from penumbra.imaging.formats import (
+    DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
     FileFormat,
     looks_like_image,
@@ -34,10 +36,12 @@ __all__ = [
     "read_image",
     "read_mask_file",
     "read_size",
+    "read_spacing",
     "sniff_format",
 ]
 
 _DEFAULT_LIMITS = Limits()
+_DICOM_READER = "penumbra.imaging.dicom.reader"
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,28 @@ def _reader(module: ModuleType) -> FileReader:
     return FileReader(image=module.image, values=module.values, size=module.size)
 
 
+def _late_reader(name: str) -> FileReader:
+    """Build the reader of a format whose decoder is an extra, and imported at its first file."""
+
+    def image(path: Path, file_format: FileFormat, limits: Limits) -> NDArray[np.generic]:
+        return _reader(import_module(name)).image(path, file_format, limits)
+
+    def values(path: Path, file_format: FileFormat, limits: Limits) -> NDArray[np.generic]:
+        return _reader(import_module(name)).values(path, file_format, limits)
+
+    def size(path: Path, file_format: FileFormat, limits: Limits) -> tuple[int, int]:
+        return _reader(import_module(name)).size(path, file_format, limits)
+
+    return FileReader(image=image, values=values, size=size)
+
+
 READERS: dict[FileFormat, FileReader] = {
     "png": _reader(pillow_reader),
     "jpeg": _reader(pillow_reader),
     "gif": _reader(pillow_reader),
     "bmp": _reader(pillow_reader),
     "tiff": _reader(tiff_reader),
+    "dicom": _late_reader(_DICOM_READER),
 }
 """Who reads which format. A format that `sniff_format` knows and this table lacks is refused."""
 
@@ -74,10 +94,11 @@ def read_image(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray
 
     Alpha is dropped, a palette becomes RGB (one channel where the whole palette is grey), CMYK
     becomes RGB, one bit becomes 0/255, and the EXIF orientation is applied. Of several pages or
-    frames the first is read.
+    frames the first is read. DICOM is read as its own window shows it
+    (`penumbra.imaging.dicom.read_dicom` offers the choice).
 
     Args:
-        path: a PNG, JPEG, TIFF, GIF or BMP file, whatever its suffix.
+        path: a PNG, JPEG, TIFF, GIF, BMP or DICOM file, whatever its suffix.
         limits: the largest image that is read.
 
     Returns:
@@ -85,6 +106,7 @@ def read_image(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray
 
     Raises:
         ImageFileError: the file is missing, empty, truncated, no image, or over the limits.
+        MissingExtraError: a DICOM file without the extra ``[dicom]``.
 
     Examples:
         >>> import tempfile
@@ -100,14 +122,19 @@ def read_image(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray
     return reader.image(file, name, limits)
 
 
-def read_mask_file(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray[np.uint8]:
+def read_mask_file(
+    path: str | Path, *, on: str | Path | None = None, limits: Limits = _DEFAULT_LIMITS
+) -> NDArray[np.uint8]:
     """Read a mask file as it stands: palette indices or greys, not yet classes.
 
     A colour file counts as grey where its channels are equal. One bit, sixteen bits of only
-    0 and 65535, and palettes of only black and white give 0/255.
+    0 and 65535, and palettes of only black and white give 0/255. A DICOM segmentation object
+    gives its segment numbers.
 
     Args:
-        path: a PNG, JPEG, TIFF, GIF or BMP file, whatever its suffix.
+        path: a PNG, JPEG, TIFF, GIF, BMP or DICOM file, whatever its suffix.
+        on: the image that the mask belongs to. A DICOM segmentation object holds many slices and
+            is placed on this one; other masks lie on their image as they are.
         limits: the largest mask that is read.
 
     Returns:
@@ -118,7 +145,10 @@ def read_mask_file(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDA
             whole numbers 0–255.
     """
     file, name, reader = _open(path, limits)
-    array = reader.values(file, name, limits)
+    if name == "dicom" and on is not None:
+        array = import_module(_DICOM_READER).values_on(file, Path(on), limits)
+    else:
+        array = reader.values(file, name, limits)
     if array.ndim == 3:
         array = _one_channel(file, array)
     return _whole_bytes(file, array)
@@ -134,6 +164,22 @@ def read_size(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[in
     return reader.size(file, name, limits)
 
 
+def read_spacing(path: str | Path) -> tuple[float, float] | None:
+    """Give millimetres per pixel (row, column) where a file says so; DICOM files alone do.
+
+    Other formats are told by their suffix here and not opened.
+
+    Raises:
+        ImageFileError: a DICOM file is missing or damaged.
+        MissingExtraError: a DICOM file without the extra ``[dicom]``.
+    """
+    file = Path(path)
+    if file.suffix.lower() not in DICOM_SUFFIXES:
+        return None
+    spacing: tuple[float, float] | None = import_module(_DICOM_READER).spacing(file)
+    return spacing
+
+
 def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReader]:
     file = Path(path)
     name = sniff_format(file)
@@ -146,7 +192,7 @@ def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReade
         raise ImageFileError(
             expected(
                 str(file),
-                "a PNG, JPEG, TIFF, GIF or BMP file",
+                "a PNG, JPEG, TIFF, GIF, BMP or DICOM file",
                 f"a {name.upper()} file, which Penumbra does not read yet",
                 "exporting it as 16-bit PNG or TIFF",
             )

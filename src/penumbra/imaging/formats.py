@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,10 @@ from penumbra.errors import ImageFileError, expected
 FileFormat = Literal["png", "jpeg", "gif", "bmp", "tiff", "dicom"]
 """The formats that are told apart."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+"""Suffixes (small letters) of files that say whom they are of, and how large a pixel is."""
+
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp"}
 """Suffixes (small letters) by which a folder's images are listed, before any file is opened."""
 
 HEAD_BYTES = 132
@@ -28,6 +32,13 @@ _MARKS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"MM\x00+", "tiff"),
 )
 
+# DICOM without its preamble starts with an element of group 2 or 8: group, element, then two
+# capital letters (explicit) or, in group 8, a short length (implicit).
+_BARE_DICOM = re.compile(
+    rb"\x02\x00[\x00-\x18]\x00(UL|OB|UI|SH)|\x08\x00[\x00-\x18]\x00([A-Z]{2}|[\x00-\x40]\x00\x00\x00)",
+    re.DOTALL,
+)
+
 
 def format_of(head: bytes) -> FileFormat | None:
     r"""Tell the format from a file's first bytes; ``None`` where it is none of the known ones.
@@ -38,10 +49,13 @@ def format_of(head: bytes) -> FileFormat | None:
         >>> format_of(b"hello") is None
         True
     """
+    # The preamble of a DICOM file may make it a TIFF file too, which knows less of the image.
+    if head[128:132] == b"DICM":
+        return "dicom"
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
-    return "dicom" if head[128:132] == b"DICM" else None
+    return "dicom" if _BARE_DICOM.match(head) else None
 
 
 def looks_like_image(path: Path) -> bool:
@@ -76,7 +90,7 @@ def sniff_format(path: Path) -> FileFormat:
         raise ImageFileError(
             expected(
                 str(path),
-                "an image (PNG, JPEG, TIFF, GIF or BMP)",
+                "an image (PNG, JPEG, TIFF, GIF, BMP or DICOM)",
                 got,
                 "exporting it again in one of these formats, or removing it",
             )

@@ -17,6 +17,7 @@ from penumbra.errors import ImageFileError, expected
 from penumbra.imaging.formats import FileFormat
 from penumbra.imaging.limits import Limits, damaged
 from penumbra.imaging.orientation import ORIENTATION_TAG, apply_orientation, swaps_sides
+from penumbra.imaging.tiff_ycbcr import holds_plain_ycbcr, rgb_of_ycbcr
 
 _DECODER_ERRORS = (
     OSError,
@@ -90,6 +91,8 @@ def _stored(path: Path, page: tifffile.TiffPage) -> NDArray[np.generic]:
                 "exporting the magnitude, or whichever part is wanted",
             )
         )
+    if holds_plain_ycbcr(page):
+        return rgb_of_ycbcr(page)
     array: NDArray[np.generic] = page.asarray(maxworkers=1)
     height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if array.size != height * width * samples:

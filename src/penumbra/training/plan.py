@@ -80,12 +80,17 @@ def open_split_source(
 ) -> tuple[Source, Assignment]:
     """Open a source with masks and its split: a manifest's own, or one made by the settings.
 
+    The settings also split a manifest that pins samples and no split, as `audit apply` writes it.
+
     Raises:
         SourceError: the source cannot be opened, holds no masks, or is too small to be split.
     """
     if is_manifest(text):
-        return read_manifest(text, target=target, class_names=class_names)
-    source = open_source(text, target=target, class_names=class_names)
+        source, assignment = read_manifest(text, target=target, class_names=class_names)
+        if assignment.splits:
+            return source, assignment
+    else:
+        source = open_source(text, target=target, class_names=class_names)
     require_masks(source)
     strategy = split.strategy
     if strategy == "auto":

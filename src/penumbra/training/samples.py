@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from penumbra.data.layouts import open_source
+from penumbra.data.layouts import layout_named, open_source
 from penumbra.data.manifest import is_manifest, read_assignment, read_manifest
 from penumbra.data.source import Source, require_masks
 from penumbra.data.split import select
@@ -32,8 +32,7 @@ def open_for_run(
         source, assignment = read_manifest(text, target=target, class_names=names)
         chosen = source if split == "all" else select(source, assignment, split)
     else:
-        wish = target or (run.experiment().target if run.exists else None)
-        source = open_source(text, target=wish)
+        source = _opened(run, text, target)
         require_masks(source)
         chosen = source if split == "all" else _split_of_run(run, source, split)
     if source.n_classes != len(names):
@@ -68,6 +67,15 @@ def trained_on(run: Run, source: Source) -> frozenset[str]:
                      "training samples only", "--split val with the run's own source")
         )  # fmt: skip
     return found
+
+
+def _opened(run: Run, text: str | Path, target: str | None) -> Source:
+    source = open_source(text, target=target)
+    own = run.experiment().target if run.exists else None
+    # A run that learned from boxes may be checked against masks of a layout that has no targets.
+    if target is None and own is not None and layout_named(source.layout).targets:
+        return open_source(text, target=own)
+    return source
 
 
 def _class_names(run: Run) -> tuple[str, ...]:

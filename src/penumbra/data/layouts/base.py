@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,11 +27,13 @@ class Request:
         root: an existing folder.
         target: one of the layout's targets; ``None`` where it has one meaning only.
         class_names: names that the user gave, or ``None``.
+        keep_identifiers: name groups by patient ids of DICOM files instead of by pseudonyms.
     """
 
     root: Path
     target: str | None = None
     class_names: tuple[str, ...] | None = None
+    keep_identifiers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Layout:
         *,
         target: str | None = None,
         class_names: tuple[str, ...] | None = None,
+        keep_identifiers: bool = False,
     ) -> Source:
         """List the folder `root`; nothing is decoded.
 
@@ -66,6 +70,7 @@ class Layout:
             root: the folder.
             target: one of `targets`; the first where not given.
             class_names: other names for the classes, as many as the layout has.
+            keep_identifiers: name groups by patient ids of DICOM files instead of by pseudonyms.
 
         Raises:
             SourceError: the folder is missing or not of this layout, or an option does not fit.
@@ -74,6 +79,7 @@ class Layout:
             root=existing_folder(root),
             target=self._checked_target(target),
             class_names=class_names,
+            keep_identifiers=keep_identifiers,
         )
         try:
             source = self.build(request)
@@ -168,6 +174,19 @@ def image_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return in_natural_order(path for path in folder.iterdir() if looks_like_image(path))
+
+
+def sub_folders(folder: Path) -> list[Path]:
+    """List the folders in a folder in natural order; a link that leads in a circle is none."""
+    with os.scandir(folder) as entries:
+        # Only links are looked at again: asking every file of a large folder would take long, and
+        # a directory entry that is a circular link raises where a path says no.
+        return in_natural_order(
+            path
+            for entry in entries
+            if entry.is_symlink() or entry.is_dir()
+            if (path := Path(entry.path)).is_dir()
+        )
 
 
 def in_natural_order(paths: Iterable[Path]) -> list[Path]:

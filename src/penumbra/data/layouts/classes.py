@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,10 +15,14 @@ from penumbra.data.sample import IGNORE
 from penumbra.errors import ImageFileError, SourceError, expected
 from penumbra.imaging.files import read_mask_file, read_size, sniff_format
 
+VALUES_FILE = "mask_values.txt"
+"""May say, in one word, what a folder's masks hold: ``drawn`` (0 and 255) or ``indices``."""
+
 _LOOK = 8
 _LOOK_AT_ALL = 300
 _ALL_PIXELS = 50_000_000
 _MOST_UNNAMED = 32
+_WORD = 64
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,29 @@ def class_names_for(
     if highest <= 1:
         return ("background", "foreground")
     return ("background", *(f"class {index}" for index in range(1, highest + 1)))
+
+
+def declared_values(root: Path) -> Literal["drawn", "indices"] | None:
+    """Read what a folder says about its masks' values; ``None`` where it says nothing.
+
+    A mask of only 0 and 255 may show foreground or ignored pixels, and looks cannot tell which.
+
+    Raises:
+        SourceError: the file cannot be read, or holds another word.
+    """
+    path = root / VALUES_FILE
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8-sig") as handle:
+            word = handle.read(_WORD).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        word = str(error)
+    if word == "drawn":
+        return "drawn"
+    if word == "indices":
+        return "indices"
+    raise SourceError(expected(str(path), "the word drawn or indices", repr(word), "one of them"))
 
 
 def _names_in(root: Path) -> tuple[str, ...] | None:

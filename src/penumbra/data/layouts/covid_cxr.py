@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout, unique_ids
+from penumbra.data.layouts.inside import path_inside
 from penumbra.data.layouts.pairs import missing_masks, some
 from penumbra.data.layouts.pixels import read_grey
 from penumbra.data.sample import Finding, Record
@@ -93,7 +94,7 @@ def _patients(root: Path) -> dict[str, str]:
 def _record(root: Path, name: str, image: Path, rows: list[dict[str, str]], target: str) -> Record:
     table = root / _TABLE
     wanted = [row for row in rows if row["Template Name"] in _STRUCTURES[target] and row["Mask"]]
-    masks = tuple(root / row["Mask"] for row in wanted)
+    masks = tuple(path_inside(root, row["Mask"], named_in=table) for row in wanted)
     # No infection is an answer of the reader; a chest without its two lungs is an omission.
     if target == "infection" and rows and not masks:
         masks = (table,)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.data.layouts.base import Layout, Request, image_files, natural_key, not_this_layout
+from penumbra.data.layouts.base import Layout, Request, image_files, not_this_layout, sub_folders
 from penumbra.data.layouts.pairs import missing_masks
 from penumbra.data.layouts.pixels import read_colour
 from penumbra.data.sample import Record
@@ -51,9 +50,7 @@ def read_merged(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | No
 
 
 def _recognises(root: Path) -> bool:
-    with os.scandir(root) as entries:
-        folders = (Path(entry.path) for entry in entries if entry.is_dir())
-        first = next((folder for folder in folders if (folder / "images").is_dir()), None)
+    first = next((each for each in sub_folders(root) if (each / "images").is_dir()), None)
     # Every sample lies in a folder of its own name, which tells it from train/ and test/ folders.
     return first is not None and any(
         image.stem == first.name for image in image_files(first / "images")
@@ -74,9 +71,9 @@ def _record(folder: Path) -> Record | None:
 
 def _build(request: Request) -> Source:
     root = request.root
-    with os.scandir(root) as entries:
-        names = sorted((entry.name for entry in entries if entry.is_dir()), key=natural_key)
-    records = tuple(record for name in names if (record := _record(root / name)) is not None)
+    records = tuple(
+        record for folder in sub_folders(root) if (record := _record(folder)) is not None
+    )
     if not records:
         raise not_this_layout(
             _NAME, root, "a folder per image with images/ and masks/ inside", "no such folder"

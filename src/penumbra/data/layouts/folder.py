@@ -16,8 +16,9 @@ from penumbra.data.layouts.base import (
     not_this_layout,
     unique_ids,
 )
-from penumbra.data.layouts.classes import MaskValues, class_names_for, look_at
+from penumbra.data.layouts.classes import MaskValues, class_names_for, declared_values, look_at
 from penumbra.data.layouts.pairs import missing_masks, orphan_masks, some
+from penumbra.data.layouts.patients import grouped_by_patient
 from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
 from penumbra.data.tables import read_table
@@ -45,7 +46,7 @@ class FolderMasks:
         if not record.masks:
             return None
         path = record.masks[0]
-        mask = read_mask_file(path)
+        mask = read_mask_file(path, on=record.image)
         if sniff_format(path) == "jpeg":
             return self._from_jpeg(path, mask)
         if self.binary and not ((mask > 0) & (mask < 255)).any():
@@ -149,29 +150,38 @@ def _build(request: Request) -> Source:
         raise not_this_layout(
             _NAME,
             root,
-            "a folder with images/ (PNG, JPEG, TIFF, GIF or BMP) and masks of the same names in "
-            "masks/, labels/ or ground_truth/",
+            "a folder with images/ (PNG, JPEG, TIFF, GIF, BMP, DICOM) and masks of the same names "
+            "in masks/, labels/ or ground_truth/",
             _without_images(root / "images"),
         )
+    records, patient_findings = grouped_by_patient(
+        records, keep_identifiers=request.keep_identifiers
+    )
     records, group_findings = _grouped(root, records)
     values = look_at([record.masks[0] for record in records if record.masks])
     names = class_names_for(root, request.class_names, values)
+    declared = declared_values(root)
+    binary = values.binary if declared is None else declared == "drawn"
     return Source(
         layout=_NAME,
         root=root,
         records=records,
         class_names=names,
         read_image=read_image,
-        read_mask=FolderMasks(binary=values.binary and len(names) == 2),
+        read_mask=FolderMasks(binary=binary and len(names) == 2),
         target=request.target,
-        findings=findings + group_findings + _value_findings(values),
+        findings=findings
+        + patient_findings
+        + group_findings
+        + (_value_findings(values) if declared is None else ()),
     )
 
 
 LAYOUT = Layout(
     name=_NAME,
     describe="images/ and masks/ (or labels/, ground_truth/) with equal names, or NAME_mask; "
-    "0/255 or class indices; optional classes.txt, classes.json, groups.csv (id,group)",
+    "0/255 or class indices; optional classes.txt, classes.json, groups.csv (id,group), "
+    "mask_values.txt (drawn or indices)",
     recognises=_recognises,
     build=_build,
 )

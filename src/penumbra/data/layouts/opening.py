@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 # The module and not its names: a manifest opens layouts, so the two import each other.
 from penumbra.data import manifest
-from penumbra.data.layouts.catalogue import layout_named, recognise
+from penumbra.data.layouts.catalogue import layout_named, look_up
 from penumbra.data.source import Source
 from penumbra.errors import SourceError, expected
 
@@ -21,6 +22,7 @@ def open_source(
     *,
     target: str | None = None,
     class_names: Sequence[str] | None = None,
+    keep_identifiers: bool = False,
 ) -> Source:
     """Open a source lazily: files are listed, nothing is decoded.
 
@@ -29,6 +31,8 @@ def open_source(
             or the path of a manifest (``manifest.csv``).
         target: what the masks show, where the layout offers several.
         class_names: one name per class index, background included.
+        keep_identifiers: name groups by the patient ids in DICOM files, where a layout groups by
+            them, instead of by pseudonyms. A manifest's groups stay what they are.
 
     Raises:
         SourceError: unknown layout, missing or unrecognised folder, unknown target, or class names
@@ -38,7 +42,9 @@ def open_source(
     match = _PREFIX.fullmatch(str(text))
     if match is not None and not Path(text).exists():
         layout = layout_named(match["layout"])
-        return layout.open(match["path"], target=target, class_names=names)
+        return layout.open(
+            match["path"], target=target, class_names=names, keep_identifiers=keep_identifiers
+        )
     if manifest.is_manifest(text):
         return manifest.read_manifest(text, target=target, class_names=names)[0]
     if Path(text).suffix.lower() == ".csv" and not Path(text).exists():
@@ -46,4 +52,6 @@ def open_source(
             expected(f"the manifest {text}", "an existing file", "a path that does not exist",
                      "checking the spelling, or `penumbra split` to write one")
         )  # fmt: skip
-    return recognise(text).open(text, target=target, class_names=names)
+    layout, findings = look_up(text)
+    source = layout.open(text, target=target, class_names=names, keep_identifiers=keep_identifiers)
+    return replace(source, findings=(*source.findings, *findings)) if findings else source

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from penumbra.data.layouts.inside import path_inside
 from penumbra.data.sample import IGNORE, Record
 from penumbra.data.tables import read_table
 from penumbra.errors import SourceError, expected
@@ -40,7 +41,7 @@ def second_lung_reader(root: Path) -> Callable[[Record], NDArray[np.uint8] | Non
         name = masks.get(record.image.name)
         if not name:
             return None
-        path = root / FOLDER / name
+        path = path_inside(root / FOLDER, name, named_in=table)
         levels = read_mask_file(path)
         mask = np.asarray(levels == 255, dtype=np.uint8)
         mask[levels == _UNSURE] = IGNORE

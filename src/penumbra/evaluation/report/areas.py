@@ -7,10 +7,10 @@ from statistics import median
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.charts import Chart
 from penumbra.evaluation.report.data import AreaRow, Interval
-from penumbra.evaluation.report.words import is_number, number, percent, percents
+from penumbra.pages import svg
+from penumbra.pages.chart import Chart
+from penumbra.pages.words import is_number, number, percent, percents
 
 MOST_BARS = 120
 """In a chart of its full width; of the charts of several classes each has half of it."""

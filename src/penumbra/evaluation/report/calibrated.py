@@ -8,17 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.charts import Chart, reliability
-from penumbra.evaluation.report.words import (
-    count,
-    is_number,
-    number,
-    percent,
-    score_in_words,
-    spread,
-)
+from penumbra.evaluation.report.charts import reliability
+from penumbra.evaluation.report.words import score_in_words
 from penumbra.inference.calibration import Calibration, FeatureNoise, LogitNoise, Temperature
+from penumbra.pages import svg
+from penumbra.pages.chart import Chart
+from penumbra.pages.words import count, is_number, number, percent, spread
 
 NO_EFFECT = 0.005
 """Mutual information over predictive entropy below which noise has no effect worth its passes."""

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.words import is_number, number, percent
+from penumbra.pages import svg
+from penumbra.pages.chart import Chart
+from penumbra.pages.words import is_number, number, percent
 
 Rows = Sequence[Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A drawing with its heading and its sentence; a wide one takes the room of two."""
-
-    title: str
-    says: str
-    drawing: Markup
-    legend: tuple[tuple[str, str], ...] = ()
-    wide: bool = False
 
 
 def _filled(rows: Rows) -> list[Mapping[str, float]]:

@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.charts import Chart
 from penumbra.evaluation.report.scores import ImageScore, by_group
-from penumbra.evaluation.report.words import is_number, number
+from penumbra.pages import svg
+from penumbra.pages.chart import Chart
+from penumbra.pages.words import is_number, number
 
 MOST_GROUPS = 16
 KINDS = ("mask", "ink", "third", "fourth")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from penumbra.evaluation.report.scores import ImageScore
-from penumbra.evaluation.report.words import count, number, percent
+from penumbra.pages.words import count, number, percent
 
 WORST_SHARE = 0.2
 

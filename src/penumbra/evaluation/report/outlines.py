@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.evaluation.report.panels import resized
 from penumbra.imaging.palette import class_colour
 from penumbra.inference.prediction import Samples
+from penumbra.pages.panels import resized
 
 MOST = 6
 """Samples that are drawn; more would hide each other."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from penumbra.evaluation.report import areas, charts, curves, flags, risk, tables
@@ -17,18 +14,14 @@ from penumbra.evaluation.report.data import ReportData
 from penumbra.evaluation.report.doubt import ErrorsByDoubt
 from penumbra.evaluation.report.pictures import Gallery, gallery
 from penumbra.evaluation.report.scores import ImageScore, image_scores, scored_rows
-from penumbra.evaluation.report.words import (
-    count,
-    is_number,
-    metric,
-    number,
-    percent,
-    spread,
-)
+from penumbra.evaluation.report.words import metric
 from penumbra.imaging import palette
+from penumbra.pages.chart import Chart
+from penumbra.pages.render import render as fill
+from penumbra.pages.words import count, is_number, number, percent, spread
 from penumbra.storage import write_text
 
-_TEMPLATE = Path(__file__).parent / "template"
+_TEMPLATE = Path(__file__).parent / "template" / "report.html.j2"
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ def _dice(data: ReportData) -> list[ImageScore]:
     return [replace(score, doubt=data.image_doubt.get(score.id)) for score in scores]
 
 
-def _charts(data: ReportData, where: str) -> dict[str, list[charts.Chart]]:
+def _charts(data: ReportData, where: str) -> dict[str, list[Chart]]:
     dice = _dice(data)
     drawn = {
         "trust": [
@@ -152,14 +145,6 @@ def _classes(data: ReportData) -> list[tuple[str, str]]:
 
 def render(data: ReportData) -> str:
     """Give the page as text; see `write_report`."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = (_TEMPLATE / "report.js").read_text(encoding="utf-8")
     data, where = with_doubt(replace(data, per_image=scored_rows(data.per_image)))
     drawn = gallery(data.pictures)
     values: dict[str, Any] = {
@@ -176,12 +161,8 @@ def render(data: ReportData) -> str:
         "legend": _legend(data),
         "classes": _classes(data),
         "gradients": _gradients(),
-        "style": (_TEMPLATE / "report.css").read_text(encoding="utf-8"),
-        "script": script,
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
-        "count": count,
     }
-    return environment.get_template("report.html.j2").render(values)
+    return fill(_TEMPLATE, title=data.title, **values)
 
 
 def write_report(path: Path, report_data: ReportData) -> Path:

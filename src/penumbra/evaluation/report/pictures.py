@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from penumbra.evaluation.report.data import ReportPicture
 from penumbra.evaluation.report.outlines import MOST, draw_outlines
-from penumbra.evaluation.report.panels import Panel, Scale, fitted, panel, resized, resized_mask
-from penumbra.evaluation.report.words import count, metric, number
+from penumbra.evaluation.report.words import metric
 from penumbra.imaging.overlay import evaluation_overlay, heatmap, overlay_mask, to_display, viridis
 from penumbra.inference.prediction import Prediction, entropy
+from penumbra.pages.panels import Panel, Scale, fitted, panel, resized, resized_mask
+from penumbra.pages.words import count, number
 
 LONGEST_SIDE = 640
 MOST_WORST = 10

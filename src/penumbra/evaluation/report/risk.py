@@ -10,10 +10,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import svg
-from penumbra.evaluation.report.charts import Chart
 from penumbra.evaluation.report.scores import ImageScore, risk_by_coverage
-from penumbra.evaluation.report.words import is_number, number, percent, spread
+from penumbra.pages import svg
+from penumbra.pages.chart import Chart
+from penumbra.pages.words import is_number, number, percent, spread
 
 Curve = Sequence[svg.Point]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from penumbra.evaluation.report.words import is_number
+from penumbra.pages.words import is_number
 
 Rows = Sequence[Mapping[str, Any]]
 

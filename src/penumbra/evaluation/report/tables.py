@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from penumbra.evaluation.report.data import Interval, ReportData
-from penumbra.evaluation.report.words import METRICS, is_number, metric, number, spread
+from penumbra.evaluation.report.words import METRICS, metric
 from penumbra.imaging.palette import class_colour, hex_code
+from penumbra.pages.tables import Cell, Column, Table
+from penumbra.pages.words import is_number, number, spread
 
 MOST_ROWS = 5000
 _WORDS_FIRST = ("id", "group", "class")
@@ -19,37 +20,6 @@ _TOO_MUCH = frozenset(
     )
 )
 """Columns of per_image.csv that would make the table too wide for a small screen."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: what it shows, what it sorts by, a small second line, and what pointing says."""
-
-    text: str
-    key: str = ""
-    below: str = ""
-    swatch: str = ""
-    says: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column's heading; `says` is shown when it is pointed at."""
-
-    name: str
-    says: str = ""
-    numeric: bool = True
-    swatch: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns, rows, how many rows there were before the table was cut, and closing rows."""
-
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    total: int
-    foot: tuple[tuple[Cell, ...], ...] = ()
 
 
 def _column(name: str) -> Column:

@@ -1,0 +1,330 @@
+"""Fetch one file over http or https: resumed where it was cut, bounded, never half in place.
+
+What has arrived lies in ``NAME.part``, and beside it in ``NAME.part.json`` how the server marked
+that version. A later try asks for the rest on the condition that the mark is still the same
+(``Range`` with ``If-Range``, RFC 9110); a server that cannot, or whose file changed, sends the
+whole file and the part begins anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+from penumbra.errors import DownloadError, StorageError, expected
+from penumbra.progress import Progress, silent
+from penumbra.storage import write_json
+from penumbra.version import __version__
+
+CHUNK = 2**20
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_WHOLE = re.compile(r"bytes \*/(\d+)")
+_NETWORK = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+)
+_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a fetch goes on trying.
+
+    Attributes:
+        tries: how often in a row without a single new byte.
+        pause: seconds before the second try; doubled for each further one.
+        timeout: seconds that a server may be silent.
+    """
+
+    tries: int = 4
+    pause: float = 2.0
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What a fetch brought.
+
+    Attributes:
+        path: the whole file.
+        n_bytes: its size.
+        sha256: hash of its bytes, in hexadecimal.
+        validator: how the server marked this version, or "".
+    """
+
+    path: Path
+    n_bytes: int
+    sha256: str
+    validator: str = ""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within the web, and never from https down to http."""
+
+    max_redirections = 5
+
+    def redirect_request(  # the signature is the base's
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        check_web(newurl, only_https=urlsplit(req.full_url).scheme == "https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_web(url: str, *, only_https: bool = False) -> None:
+    """Refuse an address that is not on the web, or that leads from https down to http.
+
+    Raises:
+        DownloadError: it is.
+    """
+    scheme = urlsplit(url).scheme
+    allowed = ("https",) if only_https else ("http", "https")
+    if scheme not in allowed:
+        raise DownloadError(
+            expected(
+                f"the address {url}",
+                f"one of {' or '.join(allowed)}",
+                scheme or "none",
+                "fetching the file by hand, then --from FOLDER",
+            )
+        )
+
+
+def fetch(
+    url: str,
+    target: Path,
+    *,
+    max_bytes: int,
+    patience: Patience | None = None,
+    progress: Progress = silent,
+) -> Fetched:
+    """Fetch a file to `target`; what an earlier, cut try left is gone on with.
+
+    Args:
+        url: an http or https address.
+        target: where the whole file comes to lie; its folder is made.
+        max_bytes: refuse a larger one, whatever its server announces.
+        patience: how long to go on trying.
+        progress: shows how many MiB have arrived.
+
+    Raises:
+        DownloadError: another address, a refusal by the server, a file over the limit, or a
+            connection that stays broken; what has arrived stays for the next time.
+        StorageError: it cannot be written.
+    """
+    check_web(url)
+    patience = patience or Patience()
+    part = _Part(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _until_whole(url, part, max_bytes=max_bytes, patience=patience, progress=progress)
+        fetched = Fetched(
+            path=target,
+            n_bytes=part.path.stat().st_size,
+            sha256=sha256_of(part.path),
+            validator=part.validator,
+        )
+        part.path.replace(target)
+        part.note.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            expected(str(target), "writable", error.strerror or repr(error), "another --out")
+        ) from error
+    return fetched
+
+
+def sha256_of(path: Path) -> str:
+    """Give the SHA-256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+class _Part:
+    """What has arrived of a file, and which version it is of."""
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self.note = target.with_name(f"{target.name}.part.json")
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    @property
+    def _noted(self) -> dict[str, Any]:
+        try:
+            noted = json.loads(self.note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
+
+    @property
+    def validator(self) -> str:
+        return str(self._noted.get("validator", ""))
+
+    def resumable(self, url: str) -> bool:
+        """Whether the rest can be asked for without mixing two versions."""
+        return self.size > 0 and bool(self.validator) and self._noted.get("url") == url
+
+    def begin(self, url: str, validator: str) -> None:
+        """Forget what is there, and note which version comes now."""
+        self.path.unlink(missing_ok=True)
+        write_json(self.note, {"url": url, "validator": validator})
+
+
+def _until_whole(
+    url: str, part: _Part, *, max_bytes: int, patience: Patience, progress: Progress
+) -> None:
+    failures = 0
+    while True:
+        before = part.size
+        try:
+            _one_try(url, part, max_bytes=max_bytes, patience=patience, progress=progress)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code not in _AGAIN:
+                    raise _refused(url, f"status {error.code} ({error.reason})") from error
+            reason: Exception = error
+        except _NETWORK as error:
+            reason = error
+        else:
+            return
+        failures = 1 if part.size > before else failures + 1
+        if failures >= patience.tries:
+            raise DownloadError(
+                expected(
+                    url,
+                    "fetched whole",
+                    f"{part.size:,} bytes and then {reason}",
+                    "the same command again, which goes on from there",
+                )
+            ) from reason
+        time.sleep(patience.pause * 2 ** (failures - 1))
+
+
+class _CutError(ConnectionError):
+    """The connection ended before the file did."""
+
+
+def _one_try(
+    url: str, part: _Part, *, max_bytes: int, patience: Patience, progress: Progress
+) -> None:
+    start = part.size if part.resumable(url) else 0
+    headers = {"User-Agent": f"penumbra/{__version__}", "Accept-Encoding": "identity"}
+    if start:
+        headers |= {"Range": f"bytes={start}-", "If-Range": part.validator}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked by check_web
+    try:
+        response = _opener().open(request, timeout=patience.timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and _is_whole(error.headers, part):
+            error.close()
+            return
+        if error.code == 416:
+            error.close()
+            part.begin(url, "")
+            raise _CutError("the server has less than was there") from error
+        raise
+    with response:
+        if response.status == 206:
+            total: int | None = _checked_range(url, response.headers, start)
+        else:
+            start, total = 0, _announced(response.headers)
+            part.begin(url, _validator(response.headers))
+        _check_limit(url, total or 0, max_bytes)
+        chunks = _chunks(response, url, start, max_bytes)
+        count = -(-((total or start) - start) // CHUNK)
+        with part.path.open("ab") as handle:
+            for chunk in progress(chunks, total=count, what=Path(urlsplit(url).path).name):
+                handle.write(chunk)
+    if total is not None and part.size != total:
+        raise _CutError(f"the connection ended at {part.size:,} of {total:,} bytes")
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Give an opener that knows the web alone: no files, no ftp, no data addresses."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+        _Redirects,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _chunks(response: Any, url: str, start: int, max_bytes: int) -> Iterator[bytes]:
+    arrived = start
+    while chunk := response.read(CHUNK):
+        arrived += len(chunk)
+        _check_limit(url, arrived, max_bytes)
+        yield chunk
+
+
+def _check_limit(url: str, n_bytes: int, max_bytes: int) -> None:
+    if n_bytes > max_bytes:
+        raise DownloadError(
+            expected(
+                url,
+                f"at most {max_bytes:,} bytes",
+                f"{n_bytes:,}",
+                "the data set's homepage for why",
+            )
+        )
+
+
+def _announced(headers: Any) -> int | None:
+    length = headers.get("Content-Length", "")
+    return int(length) if length.isascii() and length.isdecimal() else None
+
+
+def _validator(headers: Any) -> str:
+    """Give the mark that `If-Range` may carry: a strong ETag, else the date of the last change."""
+    tag = headers.get("ETag", "")
+    if tag and not tag.startswith("W/"):
+        return str(tag)
+    return str(headers.get("Last-Modified", ""))
+
+
+def _checked_range(url: str, headers: Any, start: int) -> int:
+    match = _RANGE.fullmatch(headers.get("Content-Range", ""))
+    if match is None or match[3] == "*" or int(match[1]) != start:
+        raise _refused(url, f"another range than asked for ({headers.get('Content-Range')})")
+    return int(match[3])
+
+
+def _is_whole(headers: Any, part: _Part) -> bool:
+    match = _WHOLE.fullmatch(headers.get("Content-Range", ""))
+    return match is not None and int(match[1]) == part.size > 0
+
+
+def _refused(url: str, got: str) -> DownloadError:
+    return DownloadError(
+        expected(
+            url,
+            "handed out by its server",
+            got,
+            "the data set's homepage, then --from FOLDER with what you fetched by hand",
+        )
+    )
