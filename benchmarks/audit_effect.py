@@ -60,7 +60,7 @@ class Case:
     size: int = 128
     width: int = 16
     epochs: int = 4
-    samples_per_epoch: int = 1600
+    samples_per_epoch: int = 1200
     learning_rate: float = 2e-3
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 
