@@ -110,7 +110,7 @@ def test_the_json_holds_scores_intervals_and_the_flag(tmp_path, image):
     assert document["passes"] == 6
     assert document["scores"] == {"soft_dice": 0.25, "mean_entropy": 0.1}
     assert document["flagged"] is True
-    interval = {"low": 10.0, "estimate": 20.5, "high": 744.0, "unit": "pixel"}
+    interval = {"low": 10.0, "estimate": 20.5, "high": 744.0, "unit": "pixel", "bounded": True}
     assert document["area_intervals"] == {"foreground": interval}
     maps = prediction.uncertainty
     share = maps["mutual_information"].mean() / maps["entropy"].mean()
