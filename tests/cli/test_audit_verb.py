@@ -53,7 +53,7 @@ def test_options_may_come_first_and_a_conflict_exits_with_one(folder, tmp_path):
     assert document["findings"][0]["details"]["dice"] == 0.0
     found = json.loads((tmp_path / "audit" / "findings.json").read_text(encoding="utf-8"))
     assert found == document["findings"]
-    assert '<code id="command">penumbra ' in (tmp_path / "audit" / "report.html").read_text(
+    assert '<code id="command">penumbra' in (tmp_path / "audit" / "report.html").read_text(
         encoding="utf-8"
     )
 

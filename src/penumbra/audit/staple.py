@@ -88,7 +88,9 @@ def staple(
         ([[0, 0, 0, 1, 1, 1]], [1.0, 1.0, 0.667])
     """
     _check(masks, n_classes)
-    patterns, weights, back = _patterns(masks)
+    # Where readers balance each other, rounding would decide, and with it their order.
+    order = sorted(range(len(masks)), key=lambda reader: masks[reader].tobytes())
+    patterns, weights, back = _patterns(masks[order])
     gamma = _prior(patterns, weights, n_classes, prior)
     theta = np.full((len(masks), n_classes, n_classes), (1 - _TRUST) / (n_classes - 1))
     theta[:, np.arange(n_classes), np.arange(n_classes)] = _TRUST
@@ -105,7 +107,7 @@ def staple(
     return Staple(
         mask=decided[back].reshape(size),
         probabilities=np.moveaxis(truth[back].reshape(*size, n_classes), -1, 0),
-        performance=theta,
+        performance=theta[np.argsort(order)],
         prior=gamma,
         iterations=rounds,
         converged=moved < tolerance,
