@@ -237,3 +237,21 @@ def test_what_does_not_fit_is_refused():
         Head.of(None, 1).marginal(logits, ())
     with pytest.raises(SettingsError, match="taps"):
         noisy(1).marginal(logits, ())
+
+
+def test_samples_are_scaled_as_the_mean_that_is_seen():
+    """A local temperature may read the logits; samples around a mean share the mean's factor."""
+    levels = doubt_levels(torch.zeros(1, 1, 48, 32))
+    counts = [level.features.shape[1] for level in levels]
+    rng = np.random.default_rng(0)
+    of_logits = LinearMap(
+        taps=DOUBT_TAPS, mean=tuple((0.0,) * n for n in counts),
+        std=tuple((1.0,) * n for n in counts),
+        weight=tuple((tuple(rng.normal(size=n) * 0.4),) for n in counts), bias=(0.0,),
+    )  # fmt: skip
+    head = Head.of(Calibration(temperature=Temperature(kind="local", map=of_logits)), 1)
+    mean, _ = batch(1, 1)
+    sample = mean + 3 * torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
+    factor = head.logits(mean, ()) / mean
+    torch.testing.assert_close(head.logits(sample, (), seen=mean), sample * factor)
+    assert (head.logits(sample, ()) - sample * factor).abs().max() > 0.1

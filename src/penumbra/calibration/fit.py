@@ -88,7 +88,8 @@ def _choose_sampler(
     for name, scores in candidates.items():
         if scores is None:
             continue
-        gain, margin = paired_gain(held_out, scores, plain, "joint")
+        one = noises.control if name.startswith("noise:") else None
+        gain, margin = paired_gain(held_out, scores, one or plain, "joint")
         pixels = compare(held_out, scores, plain, what=name, against="one pass", metric="nll")
         # Noise may help as a sample and still not be the default: the mean must not suffer.
         allowed = pixels.gain > -pixels.margin and scores.mi_over_h >= NO_EFFECT

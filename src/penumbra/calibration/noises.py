@@ -43,6 +43,7 @@ class Noises:
         feature_scores: of feature noise on groups left out.
         logit_scores: the same in logit space.
         tried: of feature noise that was not kept, on groups left out.
+        control: of the one pass that feature noise had to beat.
         comparisons: what was tried against what.
     """
 
@@ -51,6 +52,7 @@ class Noises:
     feature_scores: TileScores | None = None
     logit_scores: TileScores | None = None
     tried: TileScores | None = None
+    control: TileScores | None = None
     comparisons: list[Comparison] = field(default_factory=list)
 
 
@@ -177,8 +179,9 @@ class _Trial:
         """Compare noise with one pass; say whether it stays."""
         options = self.fitting.options
         scores = self._scores(patterns, by_input=by_input)
+        found.control = self._control(patterns, plain)
         first = compare(
-            self.fitting.frozen.held_out, scores, self._control(patterns, plain),
+            self.fitting.frozen.held_out, scores, found.control,
             what=f"feature noise, {options.passes} passes", against="one pass", metric="joint",
             forced=options.noise == "on",
         )  # fmt: skip
