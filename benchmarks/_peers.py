@@ -3,15 +3,20 @@
 `looped` is how difPy compares: every pair of small colour images, one by one, by their mean squared
 error. `phash` is the 64-bit perceptual hash (32×32 greys, cosine transform, the 8×8 lowest
 frequencies against their median), written here because imagededup, which made it well known for
-this use, asks for torchvision.
+this use, asks for torchvision. Its own hashing needs none of that: `imagededup` measures the real
+one where `pip install --no-deps --target FOLDER imagededup PyWavelets tqdm` put it.
 """
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,3 +60,39 @@ def hashed(paths: Sequence[Path], workers: int, *, most: int = 10) -> set[tuple[
         bits = np.bitwise_count(hashes[first + 1 :] ^ one)
         near |= {(first, first + 1 + int(at)) for at in np.flatnonzero(bits <= most)}
     return near
+
+
+def _busy() -> float:
+    """Give the processor seconds of this process and of those it started and that ended."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
+
+
+def imagededup(
+    images: Path, installed: Path, workers: int, *, most: int = 10
+) -> tuple[float, float, set[tuple[str, str]]]:
+    """Hash a folder and find its duplicates with imagededup's own PHash.
+
+    Its packages are entered without their `__init__`, which import torchvision for other methods.
+
+    Returns:
+        Seconds of the clock and of the processor, and the pairs of file stems.
+    """
+    sys.path.insert(0, str(installed))
+    for name in ("imagededup.methods", "imagededup.utils"):
+        package = ModuleType(name)
+        package.__path__ = [str(installed.joinpath(*name.split(".")))]
+        sys.modules[name] = package
+    method = import_module("imagededup.methods.hashing").PHash(verbose=False)
+    wall, busy = time.perf_counter(), _busy()
+    hashes = method.encode_images(str(images), num_enc_workers=workers)
+    found = method.find_duplicates(
+        encoding_map=hashes, max_distance_threshold=most, num_dist_workers=workers
+    )
+    wall, busy = time.perf_counter() - wall, _busy() - busy
+    stems = {
+        tuple(sorted((Path(one).stem, Path(other).stem)))
+        for one, others in found.items()
+        for other in others
+    }
+    return wall, busy, {(first, second) for first, second in stems}

@@ -59,12 +59,12 @@ def disagreement(a: Mask, b: Mask, *, classes: tuple[int, ...]) -> Disagreement:
     areas = [0, 0]
     for index in classes:
         one, other = both & (a == index), both & (b == index)
-        n, m = int(one.sum()), int(other.sum())
+        n, m = int(np.count_nonzero(one)), int(np.count_nonzero(other))
         areas[0] += n
         areas[1] += m
         least, most = least + min(n, m), most + max(n, m)
         if n + m:
-            shared = int((one & other).sum())
+            shared = int(np.count_nonzero(one & other))
             overlaps.append((2 * shared / (n + m), shared / (n + m - shared)))
         if n and m:
             there, back = _between(one, other, both)
@@ -109,14 +109,14 @@ def _between(
     one: NDArray[np.bool_], other: NDArray[np.bool_], known: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Give the distance of every outline pixel of each region to the other's outline."""
-    # Nothing outside the box of both can be nearest, and objects are mostly small.
-    either = one | other
-    rows, columns = np.flatnonzero(either.any(axis=1)), np.flatnonzero(either.any(axis=0))
+    # Nothing outside the box of both can be nearest, and objects are mostly small. The margin
+    # keeps what surrounds them in the window, save where the frame itself is the end.
+    left, top, width, height = cv2.boundingRect((one | other).view(np.uint8))
     window = (
-        slice(max(rows[0] - 1, 0), rows[-1] + 2),
-        slice(max(columns[0] - 1, 0), columns[-1] + 2),
+        slice(max(top - 1, 0), top + height + 1),
+        slice(max(left - 1, 0), left + width + 1),
     )
-    edges = [_outline(region, known)[window] for region in (one, other)]
+    edges = [_outline(region[window], known[window]) for region in (one, other)]
     if not (edges[0].any() and edges[1].any()):
         return np.empty(0, np.float32), np.empty(0, np.float32)
     away = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -26,11 +25,6 @@ _SUFFIXES: dict[FileFormat, frozenset[str]] = {
     "tiff": frozenset({".tif", ".tiff"}),
     "dicom": frozenset({".dcm", ".dicom", ".ima", ""}),
 }
-_ENDS: dict[str, bytes] = {
-    "png": b"IEND\xae\x42\x60\x82",
-    "jpeg": b"\xff\xd9",
-}
-_TAIL = 65_536
 
 
 def check_files(samples: Sequence[Scanned]) -> tuple[Finding, ...]:
@@ -55,7 +49,7 @@ def check_files(samples: Sequence[Scanned]) -> tuple[Finding, ...]:
     return (
         *_unreadable(samples),
         *_listed(
-            [s for s in readable if _is_cut(s.image, s.format)],
+            [s for s in readable if s.cut],
             "truncated",
             "warning",
             "end too soon; what is missing was filled in when they were read",
@@ -85,27 +79,9 @@ def _listed(found: Sequence[Scanned], kind: str, severity: str, says: str) -> It
 def _unreadable(samples: Sequence[Scanned]) -> Iterable[Finding]:
     for sample in samples:
         if sample.error is not None:
-            kind = "truncated" if _is_cut(sample.image, sample.format) else "unreadable"
+            kind = "truncated" if sample.cut else "unreadable"
             details = {"file": sample.image.name, "bytes": sample.file_bytes}
             yield Finding(kind, "error", (sample.id,), sample.error, details)
-
-
-def _is_cut(path: Path, name: str) -> bool:
-    """Tell whether a file lacks its format's end mark; unknown formats never do."""
-    mark = _ENDS.get(name)
-    if mark is None:
-        return False
-    try:
-        with path.open("rb") as handle:
-            size = handle.seek(0, 2)
-            # Almost always the mark is the end; only then is more of the file read.
-            for tail in (16, _TAIL):
-                handle.seek(max(size - tail, 0))
-                if mark in handle.read(tail):
-                    return False
-            return True
-    except OSError:
-        return False
 
 
 def _wrong_suffix(samples: Sequence[Scanned]) -> Iterable[Finding]:

@@ -24,6 +24,10 @@ _FAULTS = (PenumbraError, OSError, ValueError, MemoryError)
 
 _AT_ONCE = 2**20
 
+_ENDS = {"png": b"IEND\xae\x42\x60\x82", "jpeg": b"\xff\xd9"}
+"""The mark that ends a file, where its format has one; some programs write notes after it."""
+_TAIL = 65_536
+
 Soft = NDArray[np.float16]
 
 
@@ -85,16 +89,20 @@ def _sentence(error: BaseException) -> str:
 
 def _of_file(path: Path) -> dict[str, object]:
     require_plain_file(path)
-    digest, size, head = hashlib.sha256(), 0, b""
+    digest, size, head, tail = hashlib.sha256(), 0, b"", b""
     with path.open("rb", buffering=0) as handle:
         while part := handle.read(_AT_ONCE):
             digest.update(part)
             size += len(part)
             head = head or part[:HEAD_BYTES]
+            tail = part if len(part) >= _TAIL else tail[-_TAIL:] + part
+    file_format = format_of(head) or ""
+    mark = _ENDS.get(file_format)
     return {
         "file_bytes": size,
         "file_digest": digest.hexdigest(),
-        "format": format_of(head) or "",
+        "format": file_format,
+        "cut": mark is not None and mark not in tail[-_TAIL:],
     }
 
 

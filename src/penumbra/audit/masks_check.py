@@ -102,11 +102,9 @@ def _on_blank(scan: Scan) -> Iterable[Finding]:
         if sample.mask is None or not sample.mask.objects or not sample.readable:
             continue
         grey = scan.grey(index)
-        if np.ptp(grey) <= BLANK:
-            # The image as a whole is blank, which is another finding.
-            continue
         lost = [each for each in sample.mask.objects if _is_blank(grey, each, sample.size)]
-        if lost:
+        # Where the image as a whole is blank, that is another finding.
+        if lost and np.ptp(grey) > BLANK:
             found[sample.id] = lost
     if found:
         message = f"{len(found)} masks have an object where the image shows nothing: {some(found)}."

@@ -28,6 +28,9 @@ from penumbra.progress import Progress, silent
 
 _MOST_WORKERS = 16
 
+_HAND = 8
+"""Samples that a thread takes at once."""
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -174,7 +177,7 @@ class _Pass:
         with ThreadPoolExecutor(1) as writer:
             try:
                 with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-                    learned = _ahead(pool, self._learn, todo, 4 * workers)
+                    learned = _ahead(pool, self._learn, todo, 2 * workers)
                     shown = progress(range(len(todo)), total=len(todo), what="scanning")
                     for index, one, _ in zip(todo, learned, shown, strict=True):
                         self._take(index, one, writer)
@@ -229,18 +232,23 @@ class _Pass:
 def _ahead(
     pool: ThreadPoolExecutor, work: Callable[[int], Learned], todo: Sequence[int], most: int
 ) -> Iterator[Learned]:
-    """Give the results in order, with at most `most` of them begun and not yet taken."""
-    waiting: deque[Future[Learned]] = deque()
+    """Give the results in order, with at most `most` hands begun and not yet taken."""
+    waiting: deque[Future[list[Learned]]] = deque()
     try:
-        for index in todo:
-            waiting.append(pool.submit(work, index))
+        for start in range(0, len(todo), _HAND):
+            # A few at a time: waking a thread takes as long as a tenth of an image.
+            waiting.append(pool.submit(_each, work, todo[start : start + _HAND]))
             if len(waiting) == most:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _each(work: Callable[[int], Learned], indices: Sequence[int]) -> list[Learned]:
+    return [work(index) for index in indices]
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from penumbra.storage import atomic_path, write_text
 SHARD = 256
 """Samples per shard: 16 MiB of comparison images, and the most that a killed scan loses."""
 
-_FORM = 1
+_FORM = 2
 _GREY, _SUMS, _SOFT = (SIDE, SIDE), (GRID, GRID), (GRID, GRID)
 
 
