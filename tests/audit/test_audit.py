@@ -246,3 +246,25 @@ def test_one_image_is_a_set(tmp_path):
     assert found.compared == ()
     assert found.findings == ()
     assert found.write(tmp_path / "out").is_file()
+
+
+def test_files_that_come_or_go_while_the_audit_runs_are_a_finding(tmp_path):
+    images = tmp_path / "data" / "images"
+    images.mkdir(parents=True)
+    for number in range(6):
+        Image.fromarray(np.full((16, 16), 40 * number, np.uint8)).save(images / f"{number}.png")
+    source = open_source(f"folder:{tmp_path / 'data'}")
+
+    def meddling(items, **about):
+        for place, item in enumerate(items):
+            if place == 2 and about["what"] == "scanning":
+                (images / "new one.png").write_bytes((images / "0.png").read_bytes())
+                (images / "5.png").unlink()
+            yield item
+
+    found = [f for f in audit(source, progress=meddling).findings if f.kind == "changed-folder"]
+    assert [dict(finding.details) for finding in found] == [
+        {"came": ["new one.png"], "went": ["5.png"]}
+    ]
+    assert "1 files came and 1 went" in found[0].message
+    assert not [f for f in audit(source).findings if f.kind == "changed-folder"]

@@ -16,6 +16,7 @@ from penumbra.audit.duplicates import (
     duplicate_groups,
 )
 from penumbra.audit.files_check import check_files
+from penumbra.audit.folders import changed_folders, listing
 from penumbra.audit.leaks import Leak, find_leaks, leak_findings, splits_of, straddling_groups
 from penumbra.audit.masks_check import check_masks
 from penumbra.audit.pairs import Pairs, find_pairs
@@ -195,6 +196,7 @@ def audit(
         )
     if out is not None:
         check_writable(out)
+    listed = listing(source.records)
     state = None if out is None else Path(out) / "state"
     scanned = scan(source, state=state, workers=workers, progress=progress)
     pairs = find_pairs(scanned, threshold=threshold, turns=turns, shifts=shifts, progress=progress)
@@ -218,7 +220,7 @@ def audit(
     if run is not None:
         runs = [run] if isinstance(run, (str, Path)) else list(run)
         found = replace(found, labels=_judged(source, runs, compared, progress))
-    return replace(found, findings=_findings(found))
+    return replace(found, findings=_findings(found, changed_folders(listed)))
 
 
 def _judged(
@@ -231,11 +233,12 @@ def _judged(
     return label_noise(source, runs, together=together, progress=progress)
 
 
-def _findings(found: Audit) -> tuple[Finding, ...]:
+def _findings(found: Audit, of_folders: Sequence[Finding]) -> tuple[Finding, ...]:
     """Collect all findings: errors first, and of one severity in the order of the audit."""
     samples = found.scan.samples
     every = (
         *found.scan.source.findings,
+        *of_folders,
         *check_files(samples),
         *check_masks(found.scan),
         *conflict_findings(found.conflicts),

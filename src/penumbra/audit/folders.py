@@ -1,0 +1,50 @@
+"""Files that come or go in the folders of a source while it is audited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from penumbra.data.sample import Finding, Record
+from penumbra.imaging.files import looks_like_image
+
+_MOST = 100
+"""Names of either kind that a finding lists."""
+
+
+def listing(records: Iterable[Record]) -> dict[Path, frozenset[str]]:
+    """Name the image files in each folder that a file of the records lies in.
+
+    A folder that cannot be listed counts as empty.
+    """
+    files = (path for record in records for path in (record.image, *record.masks))
+    return {folder: _names(folder) for folder in dict.fromkeys(path.parent for path in files)}
+
+
+def _names(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if looks_like_image(Path(entry.name)))
+    except OSError:
+        return frozenset()
+
+
+def changed_folders(before: Mapping[Path, frozenset[str]]) -> tuple[Finding, ...]:
+    """Find what came or went since `listing`: one ``changed-folder`` (warning) a folder.
+
+    Args:
+        before: what the folders held when the audit began.
+    """
+    findings = []
+    for folder, names in before.items():
+        now = _names(folder)
+        came, went = sorted(now - names), sorted(names - now)
+        if came or went:
+            message = (
+                f"{folder.name}/ changed while it was audited: {len(came)} files came and "
+                f"{len(went)} went; audit again to have them counted."
+            )
+            details = {"came": came[:_MOST], "went": went[:_MOST]}
+            findings.append(Finding("changed-folder", "warning", (), message, details))
+    return tuple(findings)
