@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from penumbra.version import __version__
 
 if TYPE_CHECKING:
+    from penumbra.audit.audit import audit as audit_source
     from penumbra.data.layouts import open_source
     from penumbra.data.phantom import make_phantom
     from penumbra.data.sample import Sample
@@ -43,6 +44,7 @@ __all__ = [
     "Source",
     "UNet",
     "__version__",
+    "audit_source",
     "evaluate_run",
     "make_phantom",
     "noise_aware",
@@ -62,6 +64,7 @@ _HOMES = {
     "Sample": "data.sample",
     "Source": "data.source",
     "UNet": "models.unet.unet",
+    "audit_source": "audit.audit",
     "evaluate_run": "evaluation.of_run",
     "make_phantom": "data.phantom",
     "noise_aware": "noise.attach",
@@ -72,13 +75,17 @@ _HOMES = {
     "write_prediction": "inference.outputs",
 }
 
+# `penumbra.audit` is the room, so the function in it goes by another name here.
+_RENAMED = {"audit_source": "audit"}
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         message = f"module 'penumbra' has no attribute {name!r}"
         raise AttributeError(message)
-    return getattr(importlib.import_module(f"penumbra.{_HOMES[name]}"), name)
+    inner = _RENAMED.get(name, name)
+    return getattr(importlib.import_module(f"penumbra.{_HOMES[name]}"), inner)
 
 
 def __dir__() -> list[str]:

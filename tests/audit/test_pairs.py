@@ -352,6 +352,23 @@ def test_memory_grows_with_the_block(grid):
     assert peak(2048, 512) > 1.5 * peak(2048, 128)
 
 
+def test_memory_of_a_whole_search_does_not_grow_with_the_square(tmp_path):
+    rng = np.random.default_rng(5)
+    images = {f"{n:04d}": rng.integers(0, 256, (16, 16), np.uint8) for n in range(960)}
+    whole = folder_of(tmp_path, images)
+
+    def peak(n):
+        part = scan(whole.subset(range(n)))
+        tracemalloc.start()
+        assert len(find_pairs(part, block=64)) == 0
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    # A table of all differences would grow to nine times its size: 3.7 MB in single precision.
+    assert peak(960) < peak(320) + 1.2e6
+
+
 def test_groups_of_pairs(planted_scan):
     pairs = find_pairs(planted_scan)
     groups = groups_of(len(planted_scan), pairs)

@@ -146,3 +146,57 @@ def test_apply_says_what_is_missing(copies, tmp_path):
     (bad / "pairs.parquet").write_bytes(b"PAR1 but no more")
     options = ("--policy", "union", "--audit", bad, "--out", out)
     assert "pairs of an audit" in call("audit", "apply", copies, *options, code=1).stderr
+
+
+def test_a_stale_audit_is_not_used(copies, tmp_path):
+    audit, out = tmp_path / "audit", tmp_path / "corrected.csv"
+    call("audit", f"folder:{copies}", "--out", audit, code=1)
+    changed = copies / "images" / "copy_00004.png"
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    cv2.imwrite(str(changed), noise)
+    verbs = {
+        "split": ("split", f"folder:{copies}", "--audit", audit, "--out", out),
+        "apply": ("audit", "apply", f"folder:{copies}", "--audit", audit,
+                  "--policy", "keep-first", "--out", out),
+    }  # fmt: skip
+    for arguments in verbs.values():
+        said = " ".join(call(*arguments, code=1).output.split())
+        assert "1 changed since (copy_00004)" in said
+        assert "penumbra audit" in said
+        assert not out.exists()
+    shutil.copy(changed, copies / "images" / "later.png")
+    said = " ".join(call(*verbs["split"], code=1).output.split())
+    assert "1 unknown to it (later) and 1 changed since (copy_00004)" in said
+
+
+def test_an_audit_of_another_set_is_not_used(copies, tmp_path):
+    other = make_phantom(tmp_path / "other", count=6, size=32, seed=4, kinds=("card",))
+    audit = tmp_path / "audit"
+    call("audit", f"folder:{other}", "--out", audit)
+    said = call("split", f"folder:{copies}", "--audit", audit, "--out", tmp_path / "m.csv", code=1)
+    assert "one of 6 other samples" in " ".join(said.output.split())
+
+
+def test_a_moved_set_and_a_part_of_it_are_still_what_was_audited(copies, tmp_path):
+    audit = tmp_path / "audit"
+    call("audit", f"folder:{copies}", "--out", audit, code=1)
+    moved = tmp_path / "moved"
+    shutil.copytree(copies, moved, copy_function=shutil.copyfile)  # other times of change
+    (moved / "images" / "copy_00000.png").unlink()
+    first = call_json("split", f"folder:{moved}", "--audit", audit, "--out", tmp_path / "m.csv")
+    assert first["pairs_kept_together"] >= 3
+
+
+def test_an_audit_finds_out_at_once_what_it_cannot_use(copies, tmp_path):
+    manifest = tmp_path / "m.csv"
+    call("split", f"folder:{copies}", "--out", manifest)
+    other = make_phantom(tmp_path / "other", count=6, size=32, seed=4, kinds=("card",))
+    for option, says in (
+        (("--manifest", manifest), "ids that it does not have"),
+        (("--run", tmp_path), "without experiment.yaml"),
+        (("--out", other / "images"), "holds the images"),
+    ):
+        arguments = option if option[0] == "--out" else ("--out", tmp_path / "out", *option)
+        said = " ".join(call("audit", f"folder:{other}", *arguments, code=1).output.split())
+        assert says in said, said
+    assert not (tmp_path / "out" / "state").exists()

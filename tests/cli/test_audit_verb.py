@@ -39,7 +39,7 @@ def test_a_clean_set_exits_with_zero_and_three_lines(folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert "4 images: 0 pairs of duplicates" in result.output
     assert sorted(path.name for path in (tmp_path / "audit").iterdir()) == [
-        *("findings.json", "pairs.parquet", "report.html", "state"),
+        *("findings.json", "pairs.parquet", "report.html", "samples.parquet", "state"),
     ]
 
 

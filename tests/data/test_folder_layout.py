@@ -258,3 +258,14 @@ def test_files_of_one_stem_are_one_group(tmp_path):
     records = open_source(f"folder:{tmp_path}").records
     assert len({record.id for record in records}) == 2
     assert {record.group for record in records} == {"a"}
+
+
+def test_a_folder_of_bare_images_is_a_source_when_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "b", "c_mask"):
+        put(tmp_path / f"{name}.png", np.full(SHAPE, 50))
+    put(tmp_path / "a_mask.png", np.resize([0, 255], SHAPE))
+    source = open_source(f"folder:{tmp_path}")
+    assert [record.id for record in source.records] == ["a", "b", "c_mask"]
+    assert [None if s.mask is None else s.mask.max() for s in source] == [1, None, None]
+    with pytest.raises(SourceError, match="layout"):  # only when asked for by name
+        open_source(tmp_path)

@@ -36,6 +36,12 @@ def test_values_are_escaped_and_markup_is_not(template):
     assert "<p><b>x</b></p>" in render(template, title="T", words=Markup("<b>x</b>"), table=TABLE)
 
 
+def test_control_characters_of_names_are_drawn_as_symbols(template):
+    text = render(template, title="a\x1b[31m", words="a\x00\x7f\tb\nc", table=TABLE)
+    assert "<title>a␛[31m</title>" in text
+    assert "<p>a␀␡\tb\nc</p>" in text
+
+
 def test_only_the_pages_own_script_may_run(template):
     text = render(template, title="T", words="", table=TABLE)
     (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)

@@ -20,11 +20,12 @@ from penumbra.audit.folders import changed_folders, listing
 from penumbra.audit.leaks import Leak, find_leaks, leak_findings, splits_of, straddling_groups
 from penumbra.audit.masks_check import check_masks
 from penumbra.audit.pairs import Pairs, find_pairs
+from penumbra.audit.samples_file import SAMPLES, write_samples
 from penumbra.audit.scan import Scan, scan
 from penumbra.audit.tables import findings_frame, pairs_frame, write_pairs
 from penumbra.data.sample import Finding, Split
 from penumbra.data.source import Source
-from penumbra.errors import SettingsError, expected
+from penumbra.errors import RunError, SettingsError, SourceError, StorageError, expected
 from penumbra.pages.words import count
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json
@@ -120,7 +121,7 @@ class Audit:
         return pairs_frame(self.compared)
 
     def write(self, out: str | Path, *, command: str = "", created: str = "") -> Path:
-        """Write ``findings.json``, ``pairs.parquet`` and ``report.html``.
+        """Write ``findings.json``, ``pairs.parquet``, ``samples.parquet`` and ``report.html``.
 
         Where runs judged the labels, ``labels.json`` has their scores.
 
@@ -140,6 +141,8 @@ class Audit:
 
         folder = Path(out)
         write_json(folder / "findings.json", [finding.to_json() for finding in self.findings])
+        # The samples first: pairs beside those of an earlier audit would count as stale.
+        write_samples(folder / SAMPLES, self.scan.samples)
         write_pairs(folder / "pairs.parquet", self.compared)
         if self.labels is not None:
             write_json(folder / "labels.json", self.labels.to_json())
@@ -183,9 +186,10 @@ def audit(
 
     Raises:
         SettingsError: the threshold or the shifts are negative.
-        StorageError: `out` cannot be written.
+        StorageError: `out` cannot be written, or lies among the images.
         RunError: a run cannot be loaded.
-        SourceError: a run has other classes, or was trained on every sample.
+        SourceError: a run has other classes, or was trained on every sample; or `manifest` names
+            none of the samples.
     """
     # Written so that a threshold that is no number is refused, too.
     if not threshold >= 0 or shifts < 0:
@@ -194,8 +198,8 @@ def audit(
                 "threshold and shifts", "at least 0", f"{threshold:g} and {shifts}", "--threshold 5"
             )
         )
-    if out is not None:
-        check_writable(out)
+    runs = [] if run is None else [run] if isinstance(run, (str, Path)) else list(run)
+    _check(source, out, manifest, runs)
     listed = listing(source.records)
     state = None if out is None else Path(out) / "state"
     scanned = scan(source, state=state, workers=workers, progress=progress)
@@ -217,10 +221,43 @@ def audit(
         findings=(),
         settings={"threshold": threshold, "turns": turns, "shifts": shifts},
     )
-    if run is not None:
-        runs = [run] if isinstance(run, (str, Path)) else list(run)
+    if runs:
         found = replace(found, labels=_judged(source, runs, compared, progress))
     return replace(found, findings=_findings(found, changed_folders(listed)))
+
+
+def _check(
+    source: Source,
+    out: Path | None,
+    manifest: Mapping[str, Split] | None,
+    runs: Sequence[Path],
+) -> None:
+    """Find out now what would otherwise stop the audit at its end."""
+    if out is not None:
+        check_writable(out)
+        _check_place(source, Path(out))
+    if manifest is not None and not any(record.id in manifest for record in source.records):
+        raise SourceError(
+            expected("the manifest", f"of samples of {source.name}",
+                     f"{len(manifest)} ids that it does not have", "the manifest of this source")
+        )  # fmt: skip
+    for run in runs:
+        if not (Path(run) / "experiment.yaml").is_file():
+            raise RunError(
+                expected(f"--run {run}", "the folder that training wrote",
+                         "one without experiment.yaml", "`penumbra train --help`")
+            )  # fmt: skip
+
+
+def _check_place(source: Source, out: Path) -> None:
+    folders = {path.parent for r in source.records for path in (r.image, *r.masks)}
+    held = {folder.resolve() for folder in folders}
+    # The root of a layout may hold the images itself; a folder of its own below it is no harm.
+    if out.resolve() in held:
+        raise StorageError(
+            expected(f"--out {out}", "a folder of its own", "one that holds the images",
+                     f"--out {out / 'audit'}")
+        )  # fmt: skip
 
 
 def _judged(

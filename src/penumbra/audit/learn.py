@@ -17,7 +17,7 @@ from penumbra.audit.facts import MOST_OBJECTS, MaskFacts, MaskFault, MaskObject,
 from penumbra.data.sample import IGNORE, Record
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, PenumbraError, SourceError, expected
-from penumbra.imaging.formats import HEAD_BYTES, format_of
+from penumbra.imaging.formats import HEAD_BYTES, format_of, unreadable
 
 # What reading a file can raise: our own errors, and what slips through a decoder or a layout.
 _FAULTS = (PenumbraError, OSError, ValueError, MemoryError)
@@ -69,7 +69,7 @@ def learn(source: Source, record: Record) -> Learned:
         grey = comparison_image(image)
         of_pixels = _of_pixels(image)
     except _FAULTS as error:
-        return Learned(Scanned(**about, **of_file, error=_sentence(error)))  # type: ignore[arg-type]
+        return Learned(Scanned(**about, **of_file, error=_sentence(record.image, error)))  # type: ignore[arg-type]
     height, width = image.shape[:2]
     mask, soft, mask_error, fault = _of_mask(source, record, (height, width))
     facts = Scanned(
@@ -83,7 +83,9 @@ def learn(source: Source, record: Record) -> Learned:
     return Learned(facts, grey, block_sums(grey), soft)
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(path: Path, error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return str(unreadable(path, error))
     return str(error) or type(error).__name__
 
 
@@ -146,7 +148,7 @@ def _of_mask(source: Source, record: Record, size: tuple[int, int]) -> _MaskOutc
             require_plain_file(path)
         mask = source.read_mask(record, size)
     except _FAULTS as error:
-        return None, None, _sentence(error), "unreadable"
+        return None, None, _sentence(record.masks[0], error), "unreadable"
     if mask is None:
         return None, None, None, None
     try:

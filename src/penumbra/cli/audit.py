@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +21,7 @@ from penumbra.cli.session import (
     command,
     command_line,
     now,
+    say,
     say_findings,
     track,
     verb,
@@ -26,6 +29,7 @@ from penumbra.cli.session import (
 
 if TYPE_CHECKING:
     from penumbra.audit.audit import Audit
+    from penumbra.data.sample import Finding
 
 _AUDIT = "SOURCE"
 """The hidden command behind `penumbra audit SOURCE`."""
@@ -61,7 +65,9 @@ def overview() -> None:
 @app.command(_AUDIT, hidden=True, no_args_is_help=True)
 @verb
 def audit(
-    source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path, or a manifest.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="LAYOUT:PATH, a path, or a manifest.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="The folder for findings, pairs, report.")],
     threshold: Annotated[
         float,
@@ -118,8 +124,18 @@ def audit(
     found.write(out, command=command_line(), created=now())
     if not json:
         say_findings(found.worst)
+        for severity in ("warning", "note"):
+            say_kinds(found.findings, severity)
     errors = any(finding.severity == "error" for finding in found.findings)
     return Finished(_document(found, out), _lines(found, source, out), code=1 if errors else 0)
+
+
+def say_kinds(findings: Sequence[Finding], severity: str) -> None:
+    """Tell how many findings of one severity there are, by kind."""
+    kinds = Counter(each.kind for each in findings if each.severity == severity)
+    if kinds:
+        listed = ", ".join(f"{kind} {number}" for kind, number in kinds.most_common())
+        say(f"{kinds.total()} {severity}{'s' * (kinds.total() > 1)}: {listed}")
 
 
 def _document(found: Audit, out: Path) -> dict[str, Any]:

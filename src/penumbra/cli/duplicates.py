@@ -32,12 +32,15 @@ def duplicates_of(source: Source, folder: Path | None) -> tuple[Duplicate, ...]:
             audited into it. Without a folder the source is audited and nothing is written.
 
     Raises:
-        SourceError: the folder's pairs cannot be read.
+        SourceError: the folder's pairs cannot be read, or are of other samples, or of these as
+            they once were.
     """
     from penumbra.audit.pairs_file import PAIRS, read_pairs
     from penumbra.audit.placement import Duplicate
+    from penumbra.audit.samples_file import check_audited
 
     if folder is not None and (folder / PAIRS).is_file():
+        check_audited(folder, source)
         return read_pairs(folder)
     from penumbra.audit.audit import audit
 

@@ -1,4 +1,4 @@
-"""The plain layout: images in one folder, masks of the same names in another."""
+"""The plain layout: images in one folder, masks of the same names in another or beside them."""
 
 from __future__ import annotations
 
@@ -75,10 +75,21 @@ def _recognises(root: Path) -> bool:
     return (root / "images").is_dir()
 
 
-def _paired(root: Path) -> tuple[tuple[Record, ...], tuple[Finding, ...]]:
-    images = image_files(root / "images")
+def _listed(root: Path) -> tuple[list[Path], list[Path]]:
+    """Give the images and the masks; without images/, both lie in the folder itself."""
     folder = mask_folder(root)
-    masks = {path.stem: path for path in (image_files(folder) if folder else [])}
+    masks = image_files(folder) if folder else []
+    if (root / "images").is_dir():
+        return image_files(root / "images"), masks
+    images = image_files(root)
+    stems = {path.stem for path in images}
+    beside = [p for p in images if p.stem.endswith("_mask") and p.stem[: -len("_mask")] in stems]
+    return [path for path in images if path not in set(beside)], masks + beside
+
+
+def _paired(root: Path) -> tuple[tuple[Record, ...], tuple[Finding, ...]]:
+    images, masked = _listed(root)
+    masks = {path.stem: path for path in masked}
     records, used = [], set()
     for image, name in zip(images, unique_ids(images), strict=True):
         stem = next((s for s in (image.stem, f"{image.stem}_mask") if s in masks), None)
@@ -136,7 +147,7 @@ def _value_findings(values: MaskValues) -> tuple[Finding, ...]:
 
 def _without_images(folder: Path) -> str:
     if not folder.is_dir():
-        return "no folder images/"
+        return "no folder images/ and no image"
     inner = next((path.name for path in in_natural_order(folder.iterdir()) if path.is_dir()), None)
     if inner is None:
         return "no image in images/"
@@ -151,7 +162,7 @@ def _build(request: Request) -> Source:
             _NAME,
             root,
             "a folder with images/ (PNG, JPEG, TIFF, GIF, BMP, DICOM) and masks of the same names "
-            "in masks/, labels/ or ground_truth/",
+            "in masks/, labels/ or ground_truth/, or images alone",
             _without_images(root / "images"),
         )
     records, patient_findings = grouped_by_patient(
@@ -180,6 +191,7 @@ def _build(request: Request) -> Source:
 LAYOUT = Layout(
     name=_NAME,
     describe="images/ and masks/ (or labels/, ground_truth/) with equal names, or NAME_mask; "
+    "as folder:PATH also images that lie in the folder itself, NAME_mask beside them; "
     "0/255 or class indices; optional classes.txt, classes.json, groups.csv (id,group), "
     "mask_values.txt (drawn or indices)",
     recognises=_recognises,
