@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,8 +15,8 @@ from penumbra.audit.comparison import GRID, Grey, area_mean, block_sums, compari
 from penumbra.audit.facts import MOST_OBJECTS, MaskFacts, MaskFault, MaskObject, Scanned
 from penumbra.data.sample import IGNORE, Record
 from penumbra.data.source import Source
-from penumbra.errors import ImageFileError, PenumbraError, SourceError, expected
-from penumbra.imaging.formats import HEAD_BYTES, format_of
+from penumbra.errors import PenumbraError, SourceError
+from penumbra.imaging.formats import HEAD_BYTES, format_of, require_plain_file
 
 # What reading a file can raise: our own errors, and what slips through a decoder or a layout.
 _FAULTS = (PenumbraError, OSError, ValueError, MemoryError)
@@ -104,19 +103,6 @@ def _of_file(path: Path) -> dict[str, object]:
         "format": file_format,
         "cut": mark is not None and mark not in tail[-_TAIL:],
     }
-
-
-def require_plain_file(path: Path) -> None:
-    """Raise where a path is no plain file: opening a pipe or a device could wait for ever.
-
-    Raises:
-        ImageFileError: it is something else.
-        OSError: there is nothing, or a symbolic link that leads back to itself.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageFileError(
-            expected(str(path), "a plain file", "something else", "removing it from the source")
-        )
 
 
 def _of_pixels(image: NDArray[np.generic]) -> dict[str, object]:
