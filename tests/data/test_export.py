@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from penumbra.data.export import FORMS, export_source
 from penumbra.data.export.names import safe_stem
 from penumbra.data.export.rsna import boxes_of
 from penumbra.data.layouts import open_source
-from penumbra.data.sample import Finding, Record
+from penumbra.data.sample import Finding, Record, Sample
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SettingsError, SourceError, StorageError
 from penumbra.imaging.polygons import Polygon, polygons_to_mask
@@ -339,18 +340,46 @@ def test_a_folder_says_what_its_masks_hold(tmp_path: Path) -> None:
         open_source(f"folder:{tmp_path / 'out'}")
 
 
+@pytest.mark.parametrize("form", ["folder", "coco"])
+def test_class_0_stays_where_it_is_no_background(tmp_path: Path, form: str) -> None:
+    rng = np.random.default_rng(3)
+    held = [rng.integers(0, 3, SIZE, dtype=np.uint8) for _ in range(4)]
+    held[1][5:9, 5:9] = 255
+    held[2][:] = 0
+    held[3][:] = 255
+    names = ("sky", "Background", "car")
+    source = replace(made([*held, None], names=names), has_background=False)
+    export_source(source, tmp_path / "out", form=form)
+    again = open_source(f"{form}:{tmp_path / 'out'}")
+    assert again.class_names == names
+    assert [record.id for record in again.records if not record.masks] == ["s4"]
+    same(again.subset(range(4)), held)
+    if form == "coco":
+        assert not again.has_background
+        document = json.loads((tmp_path / "out/annotations/instances.json").read_text())
+        assert [entry["id"] for entry in document["categories"]] == [1, 2, 3]
+
+
+def in_order(source: Source, form: str) -> list[Sample]:
+    # Frames of the nerve challenge are numbered in the order of the source.
+    return list(source) if form == "nerve" else sorted(source, key=lambda sample: sample.id)
+
+
 @pytest.mark.real_data
 def test_real_images_of_several_sets_survive_every_form(real_data: Path, tmp_path: Path) -> None:
     for layout, target in (("dsb2018", None), ("covid-cxr", "lungs"), ("camvid", None)):
         root = real_data / layout.replace("-", "_")
         whole = open_source(f"{layout}:{root}", target=target)
         source = whole.subset([i for i, r in enumerate(whole.records) if r.masks][:2])
-        for form in ("folder", "nerve"):
-            exported = export_source(source, tmp_path / layout / form, form=form)
-            assert exported.samples == len(source)
-        again = open_source(f"folder:{tmp_path / layout / 'folder'}")
-        for one, two in zip(
-            sorted(source, key=lambda s: s.id), sorted(again, key=lambda s: s.id), strict=True
-        ):
-            assert np.array_equal(one.mask, two.mask)
-            assert np.array_equal(one.image, two.image)
+        is_binary = source.class_names[0] == "background" and source.n_classes == 2
+        assert is_binary == (layout != "camvid")
+        for form in ("folder", "coco", "nerve"):
+            out = tmp_path / layout / form
+            assert export_source(source, out, form=form).samples == len(source)
+            again = open_source(f"{form}:{out}")
+            if form == "nerve" and not is_binary:
+                continue
+            assert form == "nerve" or again.class_names == source.class_names
+            for one, two in zip(*(in_order(each, form) for each in (source, again)), strict=True):
+                assert np.array_equal(one.mask, two.mask), (layout, form)
+                assert form == "nerve" or np.array_equal(one.image, two.image)
