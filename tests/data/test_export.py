@@ -260,6 +260,25 @@ def test_what_a_form_cannot_say_is_said(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("form", ["rsna", "nerve"])
+def test_classes_that_become_one_are_said(tmp_path: Path, form: str) -> None:
+    # One class in each mask, and several in the set: they become one as well.
+    held = [np.full(SIZE, value, dtype=np.uint8) for value in (1, 2, 0, 255)]
+    several = made(held, names=("background", "one", "two"))
+    (found,) = [
+        finding
+        for finding in export_source(several, tmp_path / "several", form=form).findings
+        if finding.kind == "classes-merged"
+    ]
+    assert found.samples == ("s0", "s1")
+    assert "several classes became one" in found.message
+    one = export_source(made(masks()), tmp_path / "one", form=form)
+    assert "classes-merged" not in {finding.kind for finding in one.findings}
+    street = replace(several, has_background=False)
+    kinds = {f.kind: f.samples for f in export_source(street, tmp_path / "s", form=form).findings}
+    assert kinds["classes-merged"] == (("s0", "s1", "s2") if form == "rsna" else ("s0", "s1"))
+
+
 def test_hostile_ids_become_safe_names(tmp_path: Path) -> None:
     ids = ["../../up", "CON", "a:b?", "A", "a", "🧠 'x', \"y\"", "."]
     source = made([masks()[1]] * len(ids), ids=ids, root=Path("/nowhere"))

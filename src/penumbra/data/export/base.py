@@ -17,7 +17,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "classes-merged": (
         "warning",
-        "{count} masks hold several classes, which this form cannot say; they became one",
+        "{count} masks hold classes that this form cannot tell apart; several classes became one",
     ),
     "no-mask-written": ("note", "{count} samples have no mask; their images were written alone"),
     "depth-lost": (

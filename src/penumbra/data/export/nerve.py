@@ -60,7 +60,7 @@ class NerveWriter(Writer):
         foreground = (sample.mask > 0) & (sample.mask != IGNORE)
         if (sample.mask == IGNORE).any():
             self.note("ignore-lost", sample)
-        if self.job.source.n_classes > 2 and np.unique(sample.mask[foreground]).size > 1:
+        if self.job.source.n_classes > 2 and foreground.any():
             self.note("classes-merged", sample)
         drawn = foreground * np.uint8(255)
         write_tiff(self.job.folder / "train" / f"{frame}_mask.tif", drawn)

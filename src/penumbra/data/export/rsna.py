@@ -92,7 +92,10 @@ class RsnaWriter(Writer):
             if (sample.mask == IGNORE).any():
                 self.note("ignore-lost", sample)
             n_classes = self.job.source.n_classes
-            return boxes_of(sample.mask, n_classes=n_classes, first=self._first)
+            boxes = boxes_of(sample.mask, n_classes=n_classes, first=self._first)
+            if boxes and n_classes - self._first > 1:
+                self.note("classes-merged", sample)
+            return boxes
         if sample.boxes is None:
             return None
         return [
