@@ -18,7 +18,7 @@ from penumbra.data.export import FORMS, export_source
 from penumbra.data.export.names import safe_stem
 from penumbra.data.export.rsna import boxes_of
 from penumbra.data.layouts import open_source
-from penumbra.data.sample import Finding, Record, Sample
+from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SettingsError, SourceError, StorageError
 from penumbra.imaging.polygons import Polygon, polygons_to_mask
@@ -260,6 +260,21 @@ def test_what_a_form_cannot_say_is_said(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("form", FORM_NAMES)
+def test_colour_that_is_not_read_again_is_said_once(tmp_path: Path, form: str) -> None:
+    grey = np.arange(SIZE[0] * SIZE[1]).reshape(*SIZE, 1) % 251
+    flat, coloured = (np.uint8(grey), np.uint8(grey * (1, 2, 3)))
+    pictures = [flat, coloured, np.repeat(flat, 3, axis=-1), coloured]
+    exported = export_source(made(masks(), images=pictures), tmp_path / "out", form=form)
+    found = [finding for finding in exported.findings if finding.kind == "colour-not-read"]
+    assert [finding.samples for finding in found] == (
+        [("s1", "s3")] if form in ("rsna", "nerve") else []
+    )
+    if found:
+        again = open_source(f"{form}:{tmp_path / 'out'}")
+        assert {sample.image.shape[-1] for sample in again} == {1}
+
+
 @pytest.mark.parametrize("form", ["rsna", "nerve"])
 def test_classes_that_become_one_are_said(tmp_path: Path, form: str) -> None:
     # One class in each mask, and several in the set: they become one as well.
@@ -377,28 +392,3 @@ def test_class_0_stays_where_it_is_no_background(tmp_path: Path, form: str) -> N
         assert not again.has_background
         document = json.loads((tmp_path / "out/annotations/instances.json").read_text())
         assert [entry["id"] for entry in document["categories"]] == [1, 2, 3]
-
-
-def in_order(source: Source, form: str) -> list[Sample]:
-    # Frames of the nerve challenge are numbered in the order of the source.
-    return list(source) if form == "nerve" else sorted(source, key=lambda sample: sample.id)
-
-
-@pytest.mark.real_data
-def test_real_images_of_several_sets_survive_every_form(real_data: Path, tmp_path: Path) -> None:
-    for layout, target in (("dsb2018", None), ("covid-cxr", "lungs"), ("camvid", None)):
-        root = real_data / layout.replace("-", "_")
-        whole = open_source(f"{layout}:{root}", target=target)
-        source = whole.subset([i for i, r in enumerate(whole.records) if r.masks][:2])
-        is_binary = source.class_names[0] == "background" and source.n_classes == 2
-        assert is_binary == (layout != "camvid")
-        for form in ("folder", "coco", "nerve"):
-            out = tmp_path / layout / form
-            assert export_source(source, out, form=form).samples == len(source)
-            again = open_source(f"{form}:{out}")
-            if form == "nerve" and not is_binary:
-                continue
-            assert form == "nerve" or again.class_names == source.class_names
-            for one, two in zip(*(in_order(each, form) for each in (source, again)), strict=True):
-                assert np.array_equal(one.mask, two.mask), (layout, form)
-                assert form == "nerve" or np.array_equal(one.image, two.image)

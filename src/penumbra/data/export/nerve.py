@@ -53,6 +53,7 @@ class NerveWriter(Writer):
         """Write one sample."""
         frame = self._frames[sample.id]
         write_tiff(self.job.folder / "train" / f"{frame}.tif", sample.image)
+        self.note_colour(sample)
         self._names.row((frame, sample.id, sample.group, record.split))
         if sample.mask is None:
             self.note("no-mask-written", sample)

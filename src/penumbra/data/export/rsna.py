@@ -81,6 +81,7 @@ class RsnaWriter(Writer):
     def _write_image(self, path: Path, sample: Sample) -> None:
         if sample.image.dtype.kind == "f":
             self.note("depth-lost", sample)
+        self.note_colour(sample)
         # Groups are numbered: a DICOM file travels, and must not say whom it shows.
         patient = self._patients.setdefault(sample.group, f"P{len(self._patients) + 1:05d}")
         self._write_dicom(
