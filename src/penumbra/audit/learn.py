@@ -15,7 +15,7 @@ from penumbra.audit.comparison import GRID, Grey, area_mean, block_sums, compari
 from penumbra.audit.facts import MOST_OBJECTS, MaskFacts, MaskFault, MaskObject, Scanned
 from penumbra.data.sample import IGNORE, Record
 from penumbra.data.source import Source
-from penumbra.errors import PenumbraError, SourceError
+from penumbra.errors import ImageFileError, PenumbraError, SourceError
 from penumbra.imaging.formats import HEAD_BYTES, format_of, require_plain_file
 
 # What reading a file can raise: our own errors, and what slips through a decoder or a layout.
@@ -68,6 +68,9 @@ def learn(source: Source, record: Record) -> Learned:
         grey = comparison_image(image)
         of_pixels = _of_pixels(image)
     except _FAULTS as error:
+        # Where a format has no end mark, the decoder alone can tell.
+        if isinstance(error, ImageFileError) and of_file.get("format") not in _ENDS:
+            of_file["cut"] = error.truncated
         return Learned(Scanned(**about, **of_file, error=_sentence(error)))  # type: ignore[arg-type]
     height, width = image.shape[:2]
     mask, soft, mask_error, fault = _of_mask(source, record, (height, width))

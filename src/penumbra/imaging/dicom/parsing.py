@@ -45,7 +45,7 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except CutOffError:
-        raise damaged(path, "it is cut off") from None
+        raise damaged(path, "it is cut off", truncated=True) from None
     except OSError as error:
         raise unreadable(path, error) from None
     except _PARSER_ERRORS as error:
@@ -188,7 +188,7 @@ def _inflated(path: Path, content: bytes, limits: Limits) -> bytes:
     plain = inflater.decompress(content, limits.max_bytes + 1)
     limits.check_file(path, len(plain))
     if not inflater.eof:
-        raise damaged(path, "its deflated data are cut off")
+        raise damaged(path, "its deflated data are cut off", truncated=True)
     return plain
 
 
