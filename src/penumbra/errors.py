@@ -12,7 +12,15 @@ class PenumbraError(Exception):
 
 
 class ImageFileError(PenumbraError):
-    """A file could not be read as an image or a mask, or is larger than the limits allow."""
+    """A file could not be read as an image or a mask, or is larger than the limits allow.
+
+    Attributes:
+        truncated: whether what was found is the beginning of a longer file.
+    """
+
+    def __init__(self, message: str = "", *, truncated: bool = False) -> None:
+        super().__init__(message)
+        self.truncated = truncated
 
 
 class SourceError(PenumbraError):

@@ -87,7 +87,8 @@ def test_apply_decisions_and_policy_then_split_and_train(copies, tmp_path, quick
         "--level", "bytes", "--out", out,
     )  # fmt: skip
     # The mask of xray_00004 is empty, as is its copy's.
-    assert document["counts"] == {"samples": 28, "kept": 24, "left_out": 4, "masks_changed": 2}
+    counts = {"samples": 28, "kept": 24, "left_out": 4, "not_copied": 0, "masks_changed": 2}
+    assert document["counts"] == counts
     manifest, run = tmp_path / "manifest.csv", tmp_path / "run"
     call("split", out, "--out", manifest)
     rows = split_of(manifest)

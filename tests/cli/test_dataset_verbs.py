@@ -1,6 +1,7 @@
 """`dataset export` from the outside; `dataset download` is tested with its server."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,24 @@ def test_export_says_what_was_left_out_and_what_comes_next(phantom: Path, tmp_pa
     assert np.array_equal(
         open_source(f"folder:{tmp_path / 'out'}")[0].image, open_source(f"folder:{root}")[0].image
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_export_passes_a_pipe_over(phantom: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    names = sorted(path.name for path in (phantom / "images").iterdir())[:3]
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            (root / folder / name).write_bytes((phantom / folder / name).read_bytes())
+    (root / "masks" / names[1]).unlink()
+    os.mkfifo(root / "masks" / names[1])
+    os.mkfifo(root / "images" / "zz.png")
+    done = call("export", f"folder:{root}", "--to", "coco", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "zz.png to be a plain file" in done.output
+    assert f"{names[1]} to be a plain file" in done.output
+    assert len(open_source(f"coco:{tmp_path / 'out'}")) == 2
 
 
 @pytest.mark.parametrize(

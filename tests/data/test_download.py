@@ -134,8 +134,8 @@ def test_archives_fetched_by_hand_are_taken_and_left_alone(tmp_path: Path) -> No
     hand = tmp_path / "hand"
     hand.mkdir()
     (hand / "a.zip").write_bytes(folder_set())
-    collection = made(remote("ftp://example.org/a.zip"), remote("ftp://example.org/b.zip"))
-    with pytest.raises(DownloadError, match=r"curl -C - -O ftp://example.org/a.zip"):
+    collection = made(remote("sftp://example.org/a.zip"), remote("sftp://example.org/b.zip"))
+    with pytest.raises(DownloadError, match=r"curl -C - -O sftp://example.org/a.zip"):
         brought(collection, tmp_path / "set")
     result = brought(collection, tmp_path / "set", by_hand=hand)
     assert result.new == ("a.zip",)
@@ -169,7 +169,7 @@ def test_the_catalogue_is_whole() -> None:
         assert collection.licence
         assert collection.licence_url.startswith("https://")
         assert len({file.name for file in collection.files}) == len(collection.files)
-        assert all(file.is_web or file.url.startswith("ftp://") for file in collection.files)
+        assert all(file.is_fetchable for file in collection.files)
     with pytest.raises(SettingsError, match="Try `midv500`"):
         catalogue.collection_named("midv-500")
 

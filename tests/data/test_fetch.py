@@ -124,7 +124,9 @@ def test_redirects_stay_on_the_web(site, tmp_path: Path) -> None:
         check_web("http://example.org/a", only_https=True)
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.org/a", "a.zip", "data:,x"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/hostname", "sftp://example.org/a", "a.zip", "data:,x"]
+)
 def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError, match="http or https"):
         fetch(url, tmp_path / "a", max_bytes=MOST)

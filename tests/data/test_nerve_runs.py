@@ -139,3 +139,18 @@ def test_submissions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     path.write_text("img,pixels\n4,243600 2\n")
     with pytest.raises(SourceError, match=r"image 4 of .*submission\.csv cannot be drawn"):
         read_submission(path)["4"]
+
+
+def test_the_example_of_the_layouts_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "layouts.md"
+    example = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    assert "write_submission" in example
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(page), "exec"), {})
+    rows = (tmp_path / "submission.csv").read_text(encoding="utf-8").splitlines()
+    # The first run of image 1: row 100, column 200, counted from 1 down columns of 420 pixels.
+    assert rows[0] == "img,pixels"
+    assert rows[1].startswith(f"1,{200 * 420 + 100 + 1} 50 ")
+    assert len(rows) == 3

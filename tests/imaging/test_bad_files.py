@@ -1,6 +1,7 @@
 """Files that are no images, or not whole, or too large: one named error that says what to do."""
 
 import contextlib
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from penumbra.errors import ImageFileError, SettingsError
-from penumbra.imaging.files import Limits, read_image, read_mask_file, read_size
+from penumbra.imaging.files import (
+    Limits,
+    read_image,
+    read_mask_file,
+    read_size,
+    read_spacing,
+    sniff_format,
+)
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (48, 40, 3), dtype=np.uint8)
 READ = [read_image, read_mask_file, read_size]
@@ -52,8 +60,29 @@ def test_what_is_no_image_is_named(tmp_path: Path, read, content: bytes, got: st
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path, read) -> None:
     with pytest.raises(ImageFileError, match="no such file"):
         read(tmp_path / "absent.png")
-    with pytest.raises(ImageFileError, match="readable file"):
+    with pytest.raises(ImageFileError, match="a plain file"):
         read(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+@pytest.mark.parametrize("read", [*READ, read_spacing, sniff_format])
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.dcm"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read, name: str) -> None:
+    pipe = tmp_path / name
+    os.mkfifo(pipe)
+    if read is read_spacing and name == "pipe.png":
+        assert read(pipe) is None
+        return
+    with pytest.raises(ImageFileError, match=rf"{name} to be a plain file, but got something else"):
+        read(pipe)
+
+
+@pytest.mark.parametrize("name", ["loop.png", "loop.dcm"])
+def test_a_link_to_itself_is_no_readable_file(tmp_path: Path, name: str) -> None:
+    loop = tmp_path / name
+    loop.symlink_to(loop.name)
+    with pytest.raises(ImageFileError, match="a readable file"):
+        read_image(loop)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "bmp", "tif"])

@@ -20,6 +20,9 @@ from penumbra.version import __version__
 
 _VERSION = 1
 
+NOT_COPIED = "not-copied"
+"""The kind of finding on a sample whose image could not be copied, so that it is not there."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -105,12 +108,14 @@ class Account:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many samples there were, are, were left out, and got another mask."""
+        """How many samples there were, are, were left out, were not copied, got another mask."""
         found = Counter(each.change for each in self.changes)
+        not_copied = sum(finding.kind == NOT_COPIED for finding in self.findings)
         return {
             "samples": self.samples,
-            "kept": self.samples - found["left-out"],
+            "kept": self.samples - found["left-out"] - not_copied,
             "left_out": found["left-out"],
+            "not_copied": not_copied,
             "masks_changed": found["mask"],
         }
 
@@ -136,6 +141,7 @@ class Account:
             f"Of the {counts['samples']} samples of `{self.source}`, {counts['left_out']} were "
             f"left out and {counts['masks_changed']} have another mask. "
             "The original was not touched.",
+            *([f"{counts['not_copied']} could not be copied."] if counts["not_copied"] else []),
             "",
             *(f"- {name}: {value}" for name, value in self.settings.items() if value is not None),
             "",

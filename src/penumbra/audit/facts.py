@@ -80,8 +80,8 @@ class Scanned:
         file_bytes: size of the image file.
         file_digest: sha256 (hex) of the image file's bytes; also known of files that could be
             opened and not decoded.
-        cut: whether a PNG or JPEG lacks its end mark in the last 64 KiB; also known
-            where decoding failed.
+        cut: whether a PNG or JPEG lacks its end mark in the last 64 KiB, also known where
+            decoding failed; of other formats, whether their decoder failed for it.
         pixel_digest: sha256 (hex) of shape, type and decoded pixels.
         mean: of all pixels and channels, in the image's own units.
         std: of all pixels and channels.

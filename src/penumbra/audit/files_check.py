@@ -32,7 +32,8 @@ def check_files(samples: Sequence[Scanned]) -> tuple[Finding, ...]:
 
     - ``unreadable`` (error): the file is missing, empty, no image, over the limits, or damaged.
     - ``truncated``: a PNG or JPEG without its end mark in the last 64 KiB; an error where the
-      image could not be decoded, a warning where a decoder filled in the rest.
+      image could not be decoded, a warning where a decoder filled in the rest. Of other formats an
+      error, where the decoder found that the file ends too soon.
     - ``changed`` (warning): the file changed while the audit ran; audit again.
     - ``wrong-suffix`` (warning): the content is of another format than the name says.
     - ``size-outlier`` (warning): where at least half the images have one size, the sizes that at

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
-from penumbra.audit.account import Account, Change, account_of, change_of, write_account
+from penumbra.audit.account import NOT_COPIED, Account, Change, account_of, change_of, write_account
 from penumbra.audit.corrections import Corrections, corrected_mask
 from penumbra.audit.digests import mask_of
 from penumbra.data.export.names import stems_of
 from penumbra.data.layouts.classes import VALUES_FILE
 from penumbra.data.sample import Finding, Record
 from penumbra.errors import ImageFileError, SourceError, StorageError, expected
-from penumbra.imaging.files import looks_like_image, sniff_format
+from penumbra.imaging.files import looks_like_image, require_plain_file, sniff_format
+from penumbra.imaging.formats import unreadable
 from penumbra.imaging.write import write_mask
 from penumbra.progress import Progress, silent
 from penumbra.storage import atomic_path, write_text
 
+_AT_ONCE = 2**20
 _KEY = "corrections.sha256"
 _SUFFIXES = {"jpeg": "jpg", "tiff": "tif", "dicom": "dcm"}
 
@@ -58,7 +63,8 @@ def write_folder(
 
     Returns:
         The account, which is in the folder too. A mask that cannot be read is a finding, and its
-        image is there without one; so is an image that cannot be copied.
+        image is there without one. An image that cannot be copied, such as a pipe or a link that
+        leads nowhere, is one too, and its sample is not there.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -91,10 +97,10 @@ def _key(planned: Corrections, settings: Mapping[str, str | None]) -> str:
     """Give a digest of all that the folder is a function of; files by size and time."""
     source = planned.source
     files = [
-        (str(path), (about := path.stat()).st_size, about.st_mtime_ns)
+        (str(path), about.st_size, about.st_mtime_ns)
         for record in source.records
         for path in (record.image, *record.masks)
-        if path.is_file()
+        if (about := _about(path)) is not None
     ]
     document = [
         source.name,
@@ -107,6 +113,14 @@ def _key(planned: Corrections, settings: Mapping[str, str | None]) -> str:
         dict(settings),
     ]
     return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+def _about(path: Path) -> os.stat_result | None:
+    # A file that the system does not tell of is a finding when its turn comes.
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _begin(stage: Path, key: str) -> None:
@@ -129,12 +143,9 @@ def _add(writing: _Writing, record: Record, stem: str) -> None:
     planned, stage = writing.planned, writing.stage
     try:
         suffix = _suffix(record.image)
-        copy = stage / "images" / f"{stem}{suffix}"
-        if not copy.is_file():
-            with atomic_path(copy) as temporary:
-                shutil.copyfile(record.image, temporary)
+        _copy(record.image, stage / "images" / f"{stem}{suffix}")
     except ImageFileError as error:
-        writing.findings.append(Finding("unreadable", "error", (record.id,), str(error)))
+        writing.findings.append(Finding(NOT_COPIED, "error", (record.id,), str(error)))
         return
     writing.rows.append((stem, record.group, record.split or ""))
     mask_file = stage / "masks" / f"{stem}.png"
@@ -153,6 +164,36 @@ def _add(writing: _Writing, record: Record, stem: str) -> None:
         writing.findings.append(Finding("unreadable", "error", (record.id,), str(error)))
         return
     write_mask(mask_file, mask, n_classes=planned.source.n_classes)
+
+
+def _copy(image: Path, copy: Path) -> None:
+    """Copy an image; what is wrong with it is told from what is wrong with the place.
+
+    Raises:
+        ImageFileError: the image is no plain file, or cannot be read.
+        OSError: the copy cannot be written.
+    """
+    if copy.is_file():
+        return
+    require_plain_file(image)
+    with _blamed(image):
+        opened = image.open("rb")
+    with opened, atomic_path(copy) as temporary, temporary.open("wb") as written:
+        while block := _block(opened, image):
+            written.write(block)
+
+
+def _block(opened: BinaryIO, image: Path) -> bytes:
+    with _blamed(image):
+        return opened.read(_AT_ONCE)
+
+
+@contextlib.contextmanager
+def _blamed(image: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(image, error) from error
 
 
 def _suffix(image: Path) -> str:

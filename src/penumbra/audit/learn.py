@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -16,8 +15,8 @@ from penumbra.audit.comparison import GRID, Grey, area_mean, block_sums, compari
 from penumbra.audit.facts import MOST_OBJECTS, MaskFacts, MaskFault, MaskObject, Scanned
 from penumbra.data.sample import IGNORE, Record
 from penumbra.data.source import Source
-from penumbra.errors import ImageFileError, PenumbraError, SourceError, expected
-from penumbra.imaging.formats import HEAD_BYTES, format_of, unreadable
+from penumbra.errors import ImageFileError, PenumbraError, SourceError
+from penumbra.imaging.formats import HEAD_BYTES, format_of, require_plain_file, unreadable
 
 # What reading a file can raise: our own errors, and what slips through a decoder or a layout.
 _FAULTS = (PenumbraError, OSError, ValueError, MemoryError)
@@ -69,6 +68,9 @@ def learn(source: Source, record: Record) -> Learned:
         grey = comparison_image(image)
         of_pixels = _of_pixels(image)
     except _FAULTS as error:
+        # Where a format has no end mark, the decoder alone can tell.
+        if isinstance(error, ImageFileError) and of_file.get("format") not in _ENDS:
+            of_file["cut"] = error.truncated
         return Learned(Scanned(**about, **of_file, error=_sentence(record.image, error)))  # type: ignore[arg-type]
     height, width = image.shape[:2]
     mask, soft, mask_error, fault = _of_mask(source, record, (height, width))
@@ -106,19 +108,6 @@ def _of_file(path: Path) -> dict[str, object]:
         "format": file_format,
         "cut": mark is not None and mark not in tail[-_TAIL:],
     }
-
-
-def require_plain_file(path: Path) -> None:
-    """Raise where a path is no plain file: opening a pipe or a device could wait for ever.
-
-    Raises:
-        ImageFileError: it is something else.
-        OSError: there is nothing, or a symbolic link that leads back to itself.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ImageFileError(
-            expected(str(path), "a plain file", "something else", "removing it from the source")
-        )
 
 
 def _of_pixels(image: NDArray[np.generic]) -> dict[str, object]:

@@ -109,7 +109,8 @@ def apply(
         document,
         (
             f"Of {counts['samples']} samples {counts['left_out']} were left out and "
-            f"{counts['masks_changed']} have another mask; {counts['kept']} stay.",
+            f"{counts['masks_changed']} have another mask; {counts['kept']} stay."
+            + (f" {counts['not_copied']} could not be copied." if counts["not_copied"] else ""),
             f"The corrected set is {applied.out}, the account {applied.account_file}.",
             f"Next: {command('split', out, '--out', 'manifest.csv')}",
         ),

@@ -96,7 +96,7 @@ def _list() -> Finished:
 
 
 def _show(collection: Collection) -> None:
-    web = "" if all(file.is_web for file in collection.files) else " (not on the web)"
+    web = "" if all(file.is_web for file in collection.files) else " (FTP, which is not encrypted)"
     say(f"{collection.title}.")
     say(f"From: {collection.files[0].url}, {len(collection.files)} archive(s){web}.")
     say(f"Licence: {collection.licence}. {collection.licence_url}")

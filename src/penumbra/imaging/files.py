@@ -21,9 +21,10 @@ from penumbra.imaging.formats import (
     DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
     FileFormat,
+    format_in,
     looks_like_image,
+    require_plain_file,
     sniff_format,
-    unreadable,
 )
 from penumbra.imaging.limits import Limits
 
@@ -37,6 +38,7 @@ __all__ = [
     "read_mask_file",
     "read_size",
     "read_spacing",
+    "require_plain_file",
     "sniff_format",
 ]
 
@@ -105,7 +107,8 @@ def read_image(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> NDArray
         (H, W, C) with C = 1 or 3; uint8, uint16 or float32 as the file holds it.
 
     Raises:
-        ImageFileError: the file is missing, empty, truncated, no image, or over the limits.
+        ImageFileError: the file is missing, empty, truncated, no plain file, no image, or over
+            the limits.
         MissingExtraError: a DICOM file without the extra ``[dicom]``.
 
     Examples:
@@ -158,7 +161,7 @@ def read_size(path: str | Path, *, limits: Limits = _DEFAULT_LIMITS) -> tuple[in
     """Give the (height, width) that `read_image` would return, from the header alone.
 
     Raises:
-        ImageFileError: the file is missing, empty, no image, or over the limits.
+        ImageFileError: the file is missing, empty, no plain file, no image, or over the limits.
     """
     file, name, reader = _open(path, limits)
     return reader.size(file, name, limits)
@@ -182,11 +185,8 @@ def read_spacing(path: str | Path) -> tuple[float, float] | None:
 
 def _open(path: str | Path, limits: Limits) -> tuple[Path, FileFormat, FileReader]:
     file = Path(path)
-    name = sniff_format(file)
-    try:
-        limits.check_file(file, file.stat().st_size)
-    except OSError as error:
-        raise unreadable(file, error) from error
+    limits.check_file(file, require_plain_file(file).st_size)
+    name = format_in(file)
     reader = READERS.get(name)
     if reader is None:
         raise ImageFileError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -73,12 +75,39 @@ def unreadable(path: Path, error: OSError) -> ImageFileError:
     )
 
 
+def require_plain_file(path: Path) -> os.stat_result:
+    """Refuse whatever is no plain file: opening a pipe or a device could wait for ever.
+
+    Returns:
+        What the system says of the file, so that nobody has to ask again.
+
+    Raises:
+        ImageFileError: it is something else, there is nothing, or a symbolic link leads back to
+            itself.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageFileError(
+            expected(str(path), "a plain file", "something else", "removing it from the source")
+        )
+    return found
+
+
 def sniff_format(path: Path) -> FileFormat:
     """Tell a file's format from its content.
 
     Raises:
-        ImageFileError: the file is missing, empty, or no known image format.
+        ImageFileError: the file is missing, empty, no plain file, or no known image format.
     """
+    require_plain_file(path)
+    return format_in(path)
+
+
+def format_in(path: Path) -> FileFormat:
+    """Tell the format of what is known to be a plain file; see `sniff_format`."""
     try:
         with path.open("rb") as handle:
             head = handle.read(HEAD_BYTES)

@@ -77,13 +77,20 @@ class Limits:
         )
 
 
-def damaged(path: Path, reason: object) -> ImageFileError:
-    """Build the error for a file that begins like an image and cannot be decoded."""
+def damaged(path: Path, reason: object, *, truncated: bool = False) -> ImageFileError:
+    """Build the error for a file that begins like an image and cannot be decoded.
+
+    Args:
+        path: the file.
+        reason: what the decoder says.
+        truncated: whether it is known that the file ends too soon.
+    """
     return ImageFileError(
         expected(
             str(path),
             "a whole image file",
             f"a truncated or damaged one ({reason})",
             "copying or exporting it again, or removing it",
-        )
+        ),
+        truncated=truncated,
     )

@@ -60,7 +60,9 @@ def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[Imag
             limits.check_size(path, picture.height, picture.width, bytes_per_pixel=per_pixel)
             yield picture
     except _DECODER_ERRORS as error:
-        raise damaged(path, error) from error
+        # Pillow has no error of its own for it, only words.
+        ends = isinstance(error, EOFError) or "truncated" in str(error).casefold()
+        raise damaged(path, error, truncated=ends) from error
 
 
 def size(path: Path, file_format: FileFormat, limits: Limits) -> tuple[int, int]:

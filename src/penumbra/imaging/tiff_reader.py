@@ -47,7 +47,33 @@ def _first_page(path: Path, limits: Limits) -> Iterator[tifffile.TiffPage]:
             limits.check_size(path, page.imagelength, page.imagewidth, bytes_per_pixel=per_pixel)
             yield page
     except _DECODER_ERRORS as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, truncated=_ends_too_soon(path)) from error
+
+
+def _ends_too_soon(path: Path) -> bool:
+    """Tell whether a file that could not be read names places behind its end."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            page, n_bytes = tiff.pages.first, tiff.filehandle.size
+            ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=False))
+            return any(end > n_bytes for end in ends)
+    except _DECODER_ERRORS:
+        return _names_a_page_behind_its_end(path)
+
+
+def _names_a_page_behind_its_end(path: Path) -> bool:
+    try:
+        n_bytes = path.stat().st_size
+        with path.open("rb") as handle:
+            head = handle.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        is_big = head[2:4] in {b"+\x00", b"\x00+"}
+        (place,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", head, 8 if is_big else 4)
+    except struct.error:
+        return True  # the head itself is cut
+    except OSError:
+        return False
+    return int(place) >= n_bytes
 
 
 def size(path: Path, _format: FileFormat, limits: Limits) -> tuple[int, int]:

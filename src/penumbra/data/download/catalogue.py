@@ -43,8 +43,13 @@ class RemoteFile:
 
     @property
     def is_web(self) -> bool:
-        """Whether Penumbra fetches it itself, which it does over http and https alone."""
+        """Whether it is fetched over http or https."""
         return urlsplit(self.url).scheme in {"http", "https"}
+
+    @property
+    def is_fetchable(self) -> bool:
+        """Whether Penumbra fetches it itself: over http, https or ftp."""
+        return self.is_web or urlsplit(self.url).scheme == "ftp"
 
 
 @dataclass(frozen=True, kw_only=True)

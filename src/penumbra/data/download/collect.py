@@ -68,7 +68,7 @@ def download(
     What is there already is not fetched again, and a file that was cut is gone on with. Each
     archive's SHA-256 is compared with the one its makers publish, or, where they publish none,
     with that of the first time, which is kept in ``.download.json``: the first time itself rests
-    on the server and on https alone.
+    on the server, and on https where that is spoken.
 
     Args:
         collection: one of `COLLECTIONS`, or a description of your own.
@@ -196,13 +196,13 @@ def _chosen(collection: Collection, only: Sequence[str]) -> tuple[RemoteFile, ..
 
 
 def _check_fetchable(collection: Collection, files: Sequence[RemoteFile]) -> None:
-    foreign = [file for file in files if not file.is_web]
+    foreign = [file for file in files if not file.is_fetchable]
     if not foreign:
         return
     raise DownloadError(
         expected(
             f"the official addresses of {collection.name}",
-            "on the web",
+            "http, https or ftp",
             f"{len(foreign)} that are not, such as {foreign[0].url}",
             f"`curl -C - -O {foreign[0].url}` for each one you want, then --from FOLDER",
         )

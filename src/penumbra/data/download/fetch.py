@@ -1,34 +1,43 @@
-"""Fetch one file over http or https: resumed where it was cut, bounded, never half in place.
+"""Fetch one file over http, https or ftp: resumed where it was cut, bounded, never half in place.
 
 What has arrived lies in ``NAME.part``, and beside it in ``NAME.part.json`` how the server marked
 that version. A later try asks for the rest on the condition that the mark is still the same
 (``Range`` with ``If-Range``, RFC 9110); a server that cannot, or whose file changed, sends the
-whole file and the part begins anew.
+whole file and the part begins anew. For ftp see `penumbra.data.download.ftp`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import http.client
-import json
 import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from penumbra.data.download import ftp
+from penumbra.data.download.arriving import (
+    CHUNK,
+    CutError,
+    Part,
+    Patience,
+    check_limit,
+    refused,
+)
 from penumbra.errors import DownloadError, StorageError, expected
 from penumbra.progress import Progress, silent
-from penumbra.storage import write_json
 from penumbra.version import __version__
 
-CHUNK = 2**20
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _WHOLE = re.compile(r"bytes \*/(\d+)")
+__all__ = ["Fetched", "Patience", "check_web", "fetch", "sha256_of"]
+
 _NETWORK = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -36,21 +45,6 @@ _NETWORK = (
     TimeoutError,
 )
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a fetch goes on trying.
-
-    Attributes:
-        tries: how often in a row without a single new byte.
-        pause: seconds before the second try; doubled for each further one.
-        timeout: seconds that a server may be silent.
-    """
-
-    tries: int = 4
-    pause: float = 2.0
-    timeout: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +112,7 @@ def fetch(
     """Fetch a file to `target`; what an earlier, cut try left is gone on with.
 
     Args:
-        url: an http or https address.
+        url: an http, https or ftp address.
         target: where the whole file comes to lie; its folder is made.
         max_bytes: refuse a larger one, whatever its server announces.
         patience: how long to go on trying.
@@ -129,12 +123,22 @@ def fetch(
             connection that stays broken; what has arrived stays for the next time.
         StorageError: it cannot be written.
     """
-    check_web(url)
+    is_ftp = urlsplit(url).scheme == "ftp"
+    if is_ftp:
+        ftp.check_address(url)
+    else:
+        check_web(url)
+    one_try = ftp.one_try if is_ftp else _one_try
     patience = patience or Patience()
-    part = _Part(target)
+    part = Part(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _until_whole(url, part, max_bytes=max_bytes, patience=patience, progress=progress)
+        _until_whole(
+            partial(one_try, url, part, max_bytes=max_bytes, patience=patience, progress=progress),
+            url,
+            part,
+            patience,
+        )
         fetched = Fetched(
             path=target,
             n_bytes=part.path.stat().st_size,
@@ -156,51 +160,16 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-class _Part:
-    """What has arrived of a file, and which version it is of."""
-
-    def __init__(self, target: Path) -> None:
-        self.path = target.with_name(f"{target.name}.part")
-        self.note = target.with_name(f"{target.name}.part.json")
-
-    @property
-    def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    @property
-    def _noted(self) -> dict[str, Any]:
-        try:
-            noted = json.loads(self.note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return noted if isinstance(noted, dict) else {}
-
-    @property
-    def validator(self) -> str:
-        return str(self._noted.get("validator", ""))
-
-    def resumable(self, url: str) -> bool:
-        """Whether the rest can be asked for without mixing two versions."""
-        return self.size > 0 and bool(self.validator) and self._noted.get("url") == url
-
-    def begin(self, url: str, validator: str) -> None:
-        """Forget what is there, and note which version comes now."""
-        self.path.unlink(missing_ok=True)
-        write_json(self.note, {"url": url, "validator": validator})
-
-
-def _until_whole(
-    url: str, part: _Part, *, max_bytes: int, patience: Patience, progress: Progress
-) -> None:
+def _until_whole(one_try: Callable[[], None], url: str, part: Part, patience: Patience) -> None:
     failures = 0
     while True:
         before = part.size
         try:
-            _one_try(url, part, max_bytes=max_bytes, patience=patience, progress=progress)
+            one_try()
         except urllib.error.HTTPError as error:
             with error:
                 if error.code not in _AGAIN:
-                    raise _refused(url, f"status {error.code} ({error.reason})") from error
+                    raise refused(url, f"status {error.code} ({error.reason})") from error
             reason: Exception = error
         except _NETWORK as error:
             reason = error
@@ -219,12 +188,8 @@ def _until_whole(
         time.sleep(patience.pause * 2 ** (failures - 1))
 
 
-class _CutError(ConnectionError):
-    """The connection ended before the file did."""
-
-
 def _one_try(
-    url: str, part: _Part, *, max_bytes: int, patience: Patience, progress: Progress
+    url: str, part: Part, *, max_bytes: int, patience: Patience, progress: Progress
 ) -> None:
     start = part.size if part.resumable(url) else 0
     headers = {"User-Agent": f"penumbra/{__version__}", "Accept-Encoding": "identity"}
@@ -240,7 +205,7 @@ def _one_try(
         if error.code == 416:
             error.close()
             part.begin(url, "")
-            raise _CutError("the server has less than was there") from error
+            raise CutError("the server has less than was there") from error
         raise
     with response:
         if response.status == 206:
@@ -248,14 +213,14 @@ def _one_try(
         else:
             start, total = 0, _announced(response.headers)
             part.begin(url, _validator(response.headers))
-        _check_limit(url, total or 0, max_bytes)
+        check_limit(url, total or 0, max_bytes)
         chunks = _chunks(response, url, start, max_bytes)
         count = -(-((total or start) - start) // CHUNK)
         with part.path.open("ab") as handle:
             for chunk in progress(chunks, total=count, what=Path(urlsplit(url).path).name):
                 handle.write(chunk)
     if total is not None and part.size != total:
-        raise _CutError(f"the connection ended at {part.size:,} of {total:,} bytes")
+        raise CutError(f"the connection ended at {part.size:,} of {total:,} bytes")
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -278,20 +243,8 @@ def _chunks(response: Any, url: str, start: int, max_bytes: int) -> Iterator[byt
     arrived = start
     while chunk := response.read(CHUNK):
         arrived += len(chunk)
-        _check_limit(url, arrived, max_bytes)
+        check_limit(url, arrived, max_bytes)
         yield chunk
-
-
-def _check_limit(url: str, n_bytes: int, max_bytes: int) -> None:
-    if n_bytes > max_bytes:
-        raise DownloadError(
-            expected(
-                url,
-                f"at most {max_bytes:,} bytes",
-                f"{n_bytes:,}",
-                "the data set's homepage for why",
-            )
-        )
 
 
 def _announced(headers: Any) -> int | None:
@@ -310,21 +263,10 @@ def _validator(headers: Any) -> str:
 def _checked_range(url: str, headers: Any, start: int) -> int:
     match = _RANGE.fullmatch(headers.get("Content-Range", ""))
     if match is None or match[3] == "*" or int(match[1]) != start:
-        raise _refused(url, f"another range than asked for ({headers.get('Content-Range')})")
+        raise refused(url, f"another range than asked for ({headers.get('Content-Range')})")
     return int(match[3])
 
 
-def _is_whole(headers: Any, part: _Part) -> bool:
+def _is_whole(headers: Any, part: Part) -> bool:
     match = _WHOLE.fullmatch(headers.get("Content-Range", ""))
     return match is not None and int(match[1]) == part.size > 0
-
-
-def _refused(url: str, got: str) -> DownloadError:
-    return DownloadError(
-        expected(
-            url,
-            "handed out by its server",
-            got,
-            "the data set's homepage, then --from FOLDER with what you fetched by hand",
-        )
-    )

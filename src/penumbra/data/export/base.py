@@ -17,13 +17,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "classes-merged": (
         "warning",
-        "{count} masks hold several classes, which this form cannot say; they became one",
+        "{count} masks hold classes that this form cannot tell apart; several classes became one",
     ),
     "no-mask-written": ("note", "{count} samples have no mask; their images were written alone"),
     "depth-lost": (
         "warning",
         "{count} images hold numbers that this form cannot keep; they were scaled to 16 bits, "
         "each by its own smallest and largest value",
+    ),
+    "colour-not-read": (
+        "warning",
+        "{count} images are in colour; their files keep it, but Penumbra reads this layout as grey",
     ),
 }
 """Severity and sentence of what a form may have to say about samples that it wrote."""
@@ -71,6 +75,12 @@ class Writer:
     def note(self, kind: str, sample: Sample) -> None:
         """Remember something about a sample; `kind` is one of `MESSAGES`."""
         self.noted.setdefault(kind, []).append(sample.id)
+
+    def note_colour(self, sample: Sample) -> None:
+        """Remember an image whose channels differ, for a form whose layout is read as grey."""
+        image = sample.image
+        if image.shape[-1] == 3 and not (image == image[..., :1]).all():
+            self.note("colour-not-read", sample)
 
     def findings(self) -> tuple[Finding, ...]:
         """Give one finding per kind of what was noted."""

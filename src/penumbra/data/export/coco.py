@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from penumbra.data.export.base import Form, Job, Writer
 from penumbra.data.export.pixels import write_image
+from penumbra.data.layouts.coco_file import HAS_BACKGROUND
 from penumbra.data.sample import IGNORE, Record, Sample
 from penumbra.imaging.polygons import Polygon, mask_to_polygons, polygons_to_coco, polygons_to_mask
 from penumbra.imaging.rle import encode_coco
@@ -76,7 +77,11 @@ class CocoWriter(Writer):
         self._counts = {"images": 0, "annotations": 0}
         names = job.source.class_names[self._first :]
         categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
-        head = _json({"info": {"description": "Written by Penumbra"}, "categories": categories})
+        info: dict[str, Any] = {"description": "Written by Penumbra"}
+        if not job.source.has_background:
+            # COCO has no word for it: without this, reading would put a background before class 0.
+            info |= {HAS_BACKGROUND: False}
+        head = _json({"info": info, "categories": categories})
         self._images.write(f'{head[:-1]},\n"images":[')
 
     def add(self, record: Record, sample: Sample) -> None:

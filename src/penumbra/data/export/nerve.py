@@ -53,6 +53,7 @@ class NerveWriter(Writer):
         """Write one sample."""
         frame = self._frames[sample.id]
         write_tiff(self.job.folder / "train" / f"{frame}.tif", sample.image)
+        self.note_colour(sample)
         self._names.row((frame, sample.id, sample.group, record.split))
         if sample.mask is None:
             self.note("no-mask-written", sample)
@@ -60,7 +61,7 @@ class NerveWriter(Writer):
         foreground = (sample.mask > 0) & (sample.mask != IGNORE)
         if (sample.mask == IGNORE).any():
             self.note("ignore-lost", sample)
-        if self.job.source.n_classes > 2 and np.unique(sample.mask[foreground]).size > 1:
+        if self.job.source.n_classes > 2 and foreground.any():
             self.note("classes-merged", sample)
         drawn = foreground * np.uint8(255)
         write_tiff(self.job.folder / "train" / f"{frame}_mask.tif", drawn)

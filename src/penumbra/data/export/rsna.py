@@ -81,6 +81,7 @@ class RsnaWriter(Writer):
     def _write_image(self, path: Path, sample: Sample) -> None:
         if sample.image.dtype.kind == "f":
             self.note("depth-lost", sample)
+        self.note_colour(sample)
         # Groups are numbered: a DICOM file travels, and must not say whom it shows.
         patient = self._patients.setdefault(sample.group, f"P{len(self._patients) + 1:05d}")
         self._write_dicom(
@@ -92,7 +93,10 @@ class RsnaWriter(Writer):
             if (sample.mask == IGNORE).any():
                 self.note("ignore-lost", sample)
             n_classes = self.job.source.n_classes
-            return boxes_of(sample.mask, n_classes=n_classes, first=self._first)
+            boxes = boxes_of(sample.mask, n_classes=n_classes, first=self._first)
+            if boxes and n_classes - self._first > 1:
+                self.note("classes-merged", sample)
+            return boxes
         if sample.boxes is None:
             return None
         return [

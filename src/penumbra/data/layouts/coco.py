@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ _SPLITS: tuple[tuple[re.Pattern[str], Split], ...] = (
 )
 
 
-def read_objects(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+def read_objects(
+    record: Record, size: tuple[int, int], *, uncovered: int = 0
+) -> NDArray[np.uint8] | None:
     """Draw the objects of an image as classes; an image without objects is all background.
 
     Where objects overlap, a pixel belongs to the smallest of them (in pixels), so that what lies
@@ -43,6 +46,7 @@ def read_objects(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | N
     Args:
         record: the sample, with one JSON text per object among the details.
         size: (height, width) of its image.
+        uncovered: what a pixel is that no object covers; *ignore* where there is no background.
 
     Returns:
         (H, W) uint8 of class indices and 255, or ``None`` where the image was not annotated.
@@ -53,7 +57,7 @@ def read_objects(record: Record, size: tuple[int, int]) -> NDArray[np.uint8] | N
     if not record.masks:
         return None
     _check_size(record, size)
-    mask = np.zeros(size, dtype=np.uint8)
+    mask = np.full(size, uncovered, dtype=np.uint8)
     owner = np.full(size, np.iinfo(np.int64).max, dtype=np.int64)
     crowded = np.zeros(size, dtype=np.bool_)
     for entry in _objects(record):
@@ -150,7 +154,9 @@ def _located(
 
 def _record(name: str, image: Listed, path: Path, file: CocoFile, split: Split | None) -> Record:
     size = () if image.size is None else ((_SIZE, f"{image.size[0]}×{image.size[1]}"),)
-    is_masked = file.is_annotated and image.is_whole
+    # Where every pixel has a category, an image without any was not annotated.
+    is_told = file.has_background or bool(image.objects)
+    is_masked = file.is_annotated and image.is_whole and is_told
     return Record(
         id=name,
         group=name,
@@ -162,7 +168,7 @@ def _record(name: str, image: Listed, path: Path, file: CocoFile, split: Split |
 
 
 def _check_together(root: Path, files: list[CocoFile], paths: list[Path]) -> None:
-    if len({file.class_names for file in files}) > 1:
+    if len({(file.class_names, file.has_background) for file in files}) > 1:
         raise SourceError(
             expected(
                 f"the categories of the COCO files in {root}",
@@ -228,13 +234,15 @@ def _build(request: Request) -> Source:
         _record(name, image, path, file, _split_of(file.path, root))
         for name, (image, path, file) in zip(unique_ids(paths), listed, strict=True)
     )
+    has_background = files[0].has_background
     return Source(
         layout=_NAME,
         root=root,
         records=records,
         class_names=files[0].class_names,
         read_image=read_image,
-        read_mask=read_objects,
+        read_mask=read_objects if has_background else partial(read_objects, uncovered=IGNORE),
+        has_background=has_background,
         read_boxes=read_object_boxes,
         target=request.target,
         findings=(*unsafe, *_findings(files, absent), *missing_masks(records)),

@@ -19,6 +19,9 @@ MAX_BYTES = 2**30
 MOST_CLASSES = 254
 """A mask's values are bytes: 0 is the background and 255 is *ignore*."""
 
+HAS_BACKGROUND = "has_background"
+"""Where ``info`` says false to this, every pixel has a category, and the first is class 0."""
+
 _LOOK = 65_536
 _KEYS = (b'"images"', b'"categories"')
 
@@ -46,7 +49,9 @@ class CocoFile:
 
     Attributes:
         path: the file.
-        class_names: the background, then the categories by rising id.
+        class_names: the background, then the categories by rising id; these alone where the file
+            says that it has no background.
+        has_background: whether class 0 is background.
         images: its images in the file's order.
         is_annotated: whether it has a single annotation; a file without says nothing about masks.
         broken: entries that cannot be understood, in words.
@@ -55,6 +60,7 @@ class CocoFile:
 
     path: Path
     class_names: tuple[str, ...]
+    has_background: bool
     images: tuple[Listed, ...]
     is_annotated: bool
     broken: tuple[str, ...]
@@ -100,7 +106,8 @@ def read_coco(path: Path) -> CocoFile:
         SourceError: the file is too large, no JSON, or its lists or categories make no sense.
     """
     document = _document(path)
-    classes, names = _classes(path, document["categories"])
+    has_background = _has_background(document)
+    classes, names = _classes(path, document["categories"], has_background=has_background)
     objects: dict[int | str, list[str]] = defaultdict(list)
     broken: list[str] = []
     torn: set[int | str] = set()
@@ -126,6 +133,7 @@ def read_coco(path: Path) -> CocoFile:
     return CocoFile(
         path=path,
         class_names=names,
+        has_background=has_background,
         images=tuple(images.values()),
         is_annotated=bool(document["annotations"]),
         broken=tuple(broken),
@@ -150,7 +158,14 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _classes(path: Path, entries: list[Any]) -> tuple[dict[int, int], tuple[str, ...]]:
+def _has_background(document: Mapping[str, Any]) -> bool:
+    info = document.get("info")
+    return not (isinstance(info, dict) and info.get(HAS_BACKGROUND) is False)
+
+
+def _classes(
+    path: Path, entries: list[Any], *, has_background: bool
+) -> tuple[dict[int, int], tuple[str, ...]]:
     """Give the class index of every category id, and the names of the classes."""
     by_id: dict[int, str] = {}
     for entry in entries:
@@ -159,16 +174,16 @@ def _classes(path: Path, entries: list[Any]) -> tuple[dict[int, int], tuple[str,
         if type(key) is not int or not isinstance(name, str) or not name or key in by_id:
             raise _refused(path, f"the category {str(entry)[:60]!r}")
         by_id[key] = name
-    names, classes = ["background"], {}
+    names, classes = ["background"] if has_background else [], {}
     for key in sorted(by_id):
-        if by_id[key].casefold() == "background":
+        if has_background and by_id[key].casefold() == "background":
             classes[key] = 0
             continue
         classes[key] = len(names)
         # Names tell classes apart in tables and reports.
         names.append(by_id[key] if by_id[key] not in names else f"{by_id[key]} ({key})")
     if not 2 <= len(names) <= MOST_CLASSES + 1:
-        raise _refused(path, f"{len(names) - 1} categories (1 to {MOST_CLASSES} fit a mask)")
+        raise _refused(path, f"{len(by_id)} categories (1 to {MOST_CLASSES} fit a mask)")
     return classes, tuple(names)
 
 

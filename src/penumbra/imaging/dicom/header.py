@@ -256,7 +256,7 @@ def _check(path: Path, header: DicomHeader, limits: Limits) -> None:
 
 def _without_pixels(path: Path, elements: Elements) -> ImageFileError:
     if elements.whole("Rows", 0):
-        return damaged(path, "it ends before its pixels")
+        return damaged(path, "it ends before its pixels", truncated=True)
     # Told to validate, pydicom would warn of an odd UID by quoting it. Of those that the standard
     # lists, the name is said; anything else is not repeated.
     uid = UID(elements.text("SOPClassUID"), validation_mode=IGNORE)

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 from penumbra.imaging.dicom.elements import Elements
 from penumbra.imaging.dicom.walking import LONG_VRS, UNDEFINED, CutOffError, Walker, read_head
-from penumbra.imaging.formats import unreadable
+from penumbra.imaging.formats import require_plain_file, unreadable
 from penumbra.imaging.limits import Limits, damaged
 
 IMPLICIT, BIG, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
@@ -45,7 +45,7 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except CutOffError:
-        raise damaged(path, "it is cut off") from None
+        raise damaged(path, "it is cut off", truncated=True) from None
     except OSError as error:
         raise unreadable(path, error) from None
     except _PARSER_ERRORS as error:
@@ -121,15 +121,17 @@ def parsed(path: Path, limits: Limits) -> Iterator[Parsed]:
     """Parse everything before the pixels; the file stays open inside the block.
 
     Raises:
-        ImageFileError: the file is missing, damaged or over the limits; the text quotes nothing.
+        ImageFileError: the file is missing, damaged, no plain file or over the limits; the text
+            quotes nothing.
     """
+    size = require_plain_file(path).st_size
+    limits.check_file(path, size)
     with guarded(path), path.open("rb") as handle:
-        limits.check_file(path, path.stat().st_size)
-        yield _parse(path, handle, limits)
+        yield _parse(path, handle, size, limits)
 
 
-def _parse(path: Path, handle: BinaryIO, limits: Limits) -> Parsed:
-    stream = cast(BinaryIO, _Bounded(handle, path.stat().st_size))
+def _parse(path: Path, handle: BinaryIO, n_bytes: int, limits: Limits) -> Parsed:
+    stream = cast(BinaryIO, _Bounded(handle, n_bytes))
     syntax = _transfer_syntax(stream)
     if syntax == DEFLATED:
         content = _inflated(path, stream.read(), limits)
@@ -186,7 +188,7 @@ def _inflated(path: Path, content: bytes, limits: Limits) -> bytes:
     plain = inflater.decompress(content, limits.max_bytes + 1)
     limits.check_file(path, len(plain))
     if not inflater.eof:
-        raise damaged(path, "its deflated data are cut off")
+        raise damaged(path, "its deflated data are cut off", truncated=True)
     return plain
 
 

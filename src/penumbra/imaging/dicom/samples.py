@@ -43,7 +43,7 @@ def stored_samples(path: Path, file: Parsed, header: DicomHeader, frame: int) ->
     syntax = _known_syntax(path, header)
     pixels = file.pixels
     if pixels is None:
-        raise damaged(path, "it ends before its pixels")
+        raise damaged(path, "it ends before its pixels", truncated=True)
     with _named_damage(path, header):
         if pixels.length is None or syntax.is_encapsulated:
             samples, stream = _compressed(file, header, syntax, pixels, frame)
@@ -60,7 +60,7 @@ def _named_damage(path: Path, header: DicomHeader) -> Iterator[None]:
     try:
         yield
     except CutOffError:
-        raise damaged(path, "its pixels are cut off") from None
+        raise damaged(path, "its pixels are cut off", truncated=True) from None
     except StreamMismatchError:
         told = f"{header.height}×{header.width}, {header.samples} samples per pixel"
         raise damaged(path, f"its header says {told}, its codestream another size") from None
@@ -110,7 +110,7 @@ def _native(
         start, total = frame * count, header.frames * count
     held = min(pixels.length or 0, file.size - pixels.start)
     if held < total:
-        raise damaged(path, f"{held:,} bytes of pixels instead of {total:,}")
+        raise damaged(path, f"{held:,} bytes of pixels instead of {total:,}", truncated=True)
     # In words of 16 bits, big endian swaps bytes that are samples of their own.
     swap = pixels.wide and not file.is_little and header.bits_allocated <= 8
     odd = start % 2 if swap else 0
