@@ -16,7 +16,7 @@ from penumbra.audit.duplicates import (
     duplicate_groups,
 )
 from penumbra.audit.files_check import check_files
-from penumbra.audit.folders import changed_folders, listing
+from penumbra.audit.folders import changed_folders, folders_of, listing
 from penumbra.audit.leaks import Leak, find_leaks, leak_findings, splits_of, straddling_groups
 from penumbra.audit.masks_check import check_masks
 from penumbra.audit.pairs import Pairs, find_pairs
@@ -206,7 +206,9 @@ def audit(
     pairs = find_pairs(scanned, threshold=threshold, turns=turns, shifts=shifts, progress=progress)
     samples = scanned.samples
     splits = splits_of(samples, manifest)
-    compared = compare_masks(source, samples, pairs, threshold=threshold, progress=progress)
+    compared = compare_masks(
+        source, samples, pairs, threshold=threshold, workers=workers, progress=progress
+    )
     groups = duplicate_groups(len(samples), pairs)
     leaks = find_leaks(samples, pairs, groups, splits)
     balance = measure_balance(scanned, splits)
@@ -250,8 +252,7 @@ def _check(
 
 
 def _check_place(source: Source, out: Path) -> None:
-    folders = {path.parent for r in source.records for path in (r.image, *r.masks)}
-    held = {folder.resolve() for folder in folders}
+    held = {folder.resolve() for folder in folders_of(source.records)}
     # The root of a layout may hold the images itself; a folder of its own below it is no harm.
     if out.resolve() in held:
         raise StorageError(

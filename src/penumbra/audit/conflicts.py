@@ -11,6 +11,7 @@ differ for a reason, such as two frames of a moving scene, and ranks low.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from penumbra.audit.disagreement import Disagreement, disagreement
 from penumbra.audit.facts import Scanned
 from penumbra.audit.pairs import Pairs
 from penumbra.audit.placement import lay_over
+from penumbra.audit.threads import in_threads
 from penumbra.data.sample import Finding
 from penumbra.data.source import Source
 from penumbra.errors import PenumbraError
@@ -97,6 +99,7 @@ def compare_masks(
     pairs: Pairs,
     *,
     threshold: float,
+    workers: int | None = None,
     progress: Progress = silent,
 ) -> tuple[Compared, ...]:
     """Compare the masks of every pair.
@@ -106,6 +109,8 @@ def compare_masks(
         samples: its samples, scanned.
         pairs: its duplicates.
         threshold: of the pairs' rms, for the score.
+        workers: threads that compare; as many as there are cores where not given. The result does
+            not depend on it.
         progress: is shown the pairs.
 
     Returns:
@@ -114,10 +119,13 @@ def compare_masks(
     read = _kept(lambda index: _mask_of(source, samples, index))
     classes = tuple(range(1 if source.has_background else 0, source.n_classes))
     numbers = range(len(pairs.a))
-    return tuple(
-        _compare(samples, pairs, number, read, classes=classes, threshold=threshold)
-        for number in progress(numbers, total=len(numbers), what="comparing masks")
-    )
+
+    def compare(number: int) -> Compared:
+        return _compare(samples, pairs, number, read, classes=classes, threshold=threshold)
+
+    with in_threads(workers) as pool:
+        compared = pool.map(compare, numbers)
+        return tuple(progress(compared, total=len(numbers), what="comparing masks"))
 
 
 def ranked(compared: Sequence[Compared]) -> tuple[Compared, ...]:
@@ -142,14 +150,20 @@ def _mask_of(source: Source, samples: Sequence[Scanned], index: int) -> NDArray[
 def _kept(read: ReadMask) -> ReadMask:
     """Keep the masks that were read last: pairs of one group share them."""
     held: OrderedDict[int, NDArray[np.uint8] | None] = OrderedDict()
+    turn = threading.Lock()
 
     def from_held(index: int) -> NDArray[np.uint8] | None:
-        if index not in held:
-            held[index] = read(index)
+        with turn:
+            if index in held:
+                held.move_to_end(index)
+                return held[index]
+        # Outside the lock: that two threads read one file now and then costs less than waiting.
+        mask = read(index)
+        with turn:
+            held[index] = mask
             if len(held) > _KEPT:
                 held.popitem(last=False)
-        held.move_to_end(index)
-        return held[index]
+        return mask
 
     return from_held
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from penumbra.data.sample import Finding, Record
-from penumbra.imaging.files import looks_like_image
+from penumbra.imaging.files import IMAGE_SUFFIXES
 
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 _MOST = 100
 """Names of either kind that a finding lists."""
 
@@ -18,16 +19,23 @@ def listing(records: Iterable[Record]) -> dict[Path, frozenset[str]]:
 
     A folder that cannot be listed counts as empty.
     """
-    files = (path for record in records for path in (record.image, *record.masks))
-    return {folder: _names(folder) for folder in dict.fromkeys(path.parent for path in files)}
+    return {folder: _names(folder) for folder in folders_of(records)}
+
+
+def folders_of(records: Iterable[Record]) -> tuple[Path, ...]:
+    """Give each folder that a file of the records lies in, once, in their order."""
+    # As text, since a path builds its parent anew for each of a million files.
+    files = (str(path) for record in records for path in (record.image, *record.masks))
+    return tuple(map(Path, dict.fromkeys(map(os.path.dirname, files))))
 
 
 def _names(folder: Path) -> frozenset[str]:
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if looks_like_image(Path(entry.name)))
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
     except OSError:
         return frozenset()
+    return frozenset(name for name in names if name.lower().endswith(_SUFFIXES))
 
 
 def changed_folders(before: Mapping[Path, frozenset[str]]) -> tuple[Finding, ...]:

@@ -13,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,15 +20,16 @@ from penumbra.audit.comparison import BLOCK, GRID, Grey
 from penumbra.audit.facts import Scanned, from_plain
 from penumbra.audit.learn import Learned, learn
 from penumbra.audit.state import SHARD, Kept, Place, State
+from penumbra.audit.threads import MOST_WORKERS, in_threads
 from penumbra.data.sample import Record
 from penumbra.data.source import Source
 from penumbra.errors import SettingsError, SourceError, expected
 from penumbra.progress import Progress, silent
 
-_MOST_WORKERS = 16
-
 _HAND = 8
 """Samples that a thread takes at once."""
+_AHEAD = 2 * MOST_WORKERS
+"""Hands that are given out and not yet taken back, at the most."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def scan(
     held = tempfile.TemporaryDirectory(prefix="penumbra-audit-") if state is None else None
     folder = Path(held.name) if held is not None else Path(state or ".")
     work = _Pass(source, State(folder / "scan"))
-    work.run(workers or min(_MOST_WORKERS, os.cpu_count() or 1), progress)
+    work.run(workers, progress)
     where = np.array([(p.shard, p.row, p.soft) for p in work.places], np.int64).reshape(-1, 3)
     return Scan(source, work.checked(), folder, work.state, where, held)
 
@@ -167,7 +167,7 @@ class _Pass:
             self.samples[index] = from_plain(record, kept.plain)
             self.places[index] = kept.place
 
-    def run(self, workers: int, progress: Progress) -> None:
+    def run(self, workers: int | None, progress: Progress) -> None:
         """Decode what is not known yet, and once more what may have been mended meanwhile."""
         todo = [
             index
@@ -176,8 +176,8 @@ class _Pass:
         ]
         with ThreadPoolExecutor(1) as writer:
             try:
-                with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
-                    learned = _ahead(pool, self._learn, todo, 2 * workers)
+                with in_threads(workers) as pool:
+                    learned = _ahead(pool, self._learn, todo, _AHEAD)
                     shown = progress(range(len(todo)), total=len(todo), what="scanning")
                     for index, one, _ in zip(todo, learned, shown, strict=True):
                         self._take(index, one, writer)
@@ -249,17 +249,6 @@ def _ahead(
 
 def _each(work: Callable[[int], Learned], indices: Sequence[int]) -> list[Learned]:
     return [work(index) for index in indices]
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Keep OpenCV from starting threads inside of threads, which is many times slower."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 _Stamp = tuple[int, int] | None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from penumbra.audit.balance import Balance
 from penumbra.audit.conflicts import Compared
 from penumbra.audit.placement import lay_over
+from penumbra.audit.threads import in_threads
 from penumbra.data.sample import IGNORE
 from penumbra.errors import PenumbraError
 from penumbra.imaging.overlay import evaluation_overlay, overlay_mask, to_display
@@ -67,10 +68,11 @@ def draw_conflicts(found: Audit) -> tuple[list[Shown], int]:
     """
     index = {sample.id: place for place, sample in enumerate(found.scan.samples)}
     chosen = [pair for pair in found.conflicts if pair.disagreement is not None][:MOST]
-    read = [_read(found, pair, index) for pair in chosen]
-    there = [one for one in read if one is not None]
-    end = _end([_difference(one) for one in there])
-    return [_draw(one, end) for one in there], len(read) - len(there)
+    with in_threads() as pool:
+        read = list(pool.map(lambda pair: _read(found, pair, index), chosen))
+        there = [one for one in read if one is not None]
+        end = _end([_difference(one) for one in there])
+        return list(pool.map(lambda one: _draw(one, end), there)), len(read) - len(there)
 
 
 def _read(found: Audit, pair: Compared, index: dict[str, int]) -> _Read | None:
