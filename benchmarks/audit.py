@@ -266,7 +266,7 @@ def thumbnails_table(document: dict[str, Any]) -> str:
         )
     count, loop = document["images"], document["loop"]
     peers = {"PHash (ours), ≤ 10 bits": document["phash"]}
-    if real := document["imagededup"]:
+    if real := document.get("imagededup"):
         peers[f"PHash of imagededup {real['version']}, ≤ 10 bits"] = real
     last = {row["grid"]: row for row in document["rows"] if row["images"] == count}
     quick = last[8]["seconds"] + document["scan_seconds"]
@@ -325,6 +325,7 @@ def tables() -> None:
     for marker, write_table in (
         ("audit-frames", frames_table),
         ("audit-thumbnails", thumbnails_table),
+        ("audit-thumbnails-100000", thumbnails_table),
     ):
         try:
             put_table(marker, write_table(load(marker)))
