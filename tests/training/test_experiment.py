@@ -26,7 +26,7 @@ def test_yaml_round_trip(tmp_path):
         ("training: {epochs: 0}", "greater than or equal to 1"),
         ("image: [1]", "(size, fit, channels)"),
         ("training: 3", "section training in"),
-        ("training: 3", "lines of `key: value`, but got 3. Try giving its keys (loss, "),
+        ("training: 3", "lines of `key: value`, but got 3. Try giving its keys (optimizer, "),
         ("just text", "sections of `key: value`"),
         ("[1, 2]", "sections of `key: value`, but got [1, 2]. Try a line `training:`"),
         ("a: [1", "readable YAML"),
