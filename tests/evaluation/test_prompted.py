@@ -37,12 +37,12 @@ class Oracle:
     """Answers a point with the true object under it, and remembers what it was asked."""
 
     name = "oracle"
-    accepts = frozenset({"box", "points"})
+    accepts = frozenset({"box", "point"})
 
     def __init__(self, truths, *, wrong=0):
         self.truths, self.asked, self.wrong = truths, [], wrong
 
-    def embed(self, image, *, filters=()):
+    def embed(self, image, *, filters=None):
         return int(image[0, 0, 0])
 
     def predict(self, embedding, *, boxes=None, points=None, labels=None):

@@ -136,7 +136,7 @@ class BoxRule:
     rule: Rule
     accepts: frozenset[str] = frozenset({"box"})
 
-    def embed(self, image: NDArray[np.generic], *, filters: Any = ()) -> NDArray[np.uint8]:
+    def embed(self, image: NDArray[np.generic], *, filters: Any = None) -> NDArray[np.uint8]:
         """Give the image as 8-bit RGB; there is nothing that a filter would change."""
         del filters
         return to_display(image)

@@ -43,7 +43,7 @@ def check_kinds(kinds: Sequence[str] | None, accepts: Collection[str], *, name: 
 
     Args:
         kinds: their names; by default those of `KINDS` that the model takes.
-        accepts: which prompts the model takes, of ``"box"``, ``"points"`` and ``"mask"``.
+        accepts: which prompts the model takes, of ``"box"``, ``"point"`` and ``"mask"``.
         name: of the model, for the error.
 
     Raises:
@@ -54,18 +54,17 @@ def check_kinds(kinds: Sequence[str] | None, accepts: Collection[str], *, name: 
         ['box', 'jittered-box']
     """
     found = []
-    taken = {"points" if one.startswith("point") else one for one in accepts}
     for kind in KINDS if kinds is None else kinds:
-        needs = "points" if _POINTS.fullmatch(kind) else "box"
+        needs = "point" if _POINTS.fullmatch(kind) else "box"
         if needs == "box" and kind not in ("box", "jittered-box"):
             raise SettingsError(
                 expected("the kind of prompt", "box, jittered-box or pointN", repr(kind), "point3")
             )
-        if needs in taken:
+        if needs in accepts:
             found.append(kind)
         elif kinds is not None:
             raise SettingsError(
-                expected(f"the prompts of {name}", f"among {', '.join(sorted(accepts))}", kind,
+                expected(f"the prompts of {name}", f"of {' or '.join(sorted(accepts))}", kind,
                          "another kind of prompt, or another model")
             )  # fmt: skip
     if not found:
@@ -80,7 +79,7 @@ def evaluate_prompts(
     kinds: Sequence[str] | None = None,
     objects: Objects = "components",
     seed: int = 0,
-    filters: Any = (),
+    filters: Any = None,
     cache: Any = None,
     least_area: int = LEAST_AREA,
     most_objects: int | None = None,
@@ -107,7 +106,7 @@ def evaluate_prompts(
         objects: ``"components"``, every connected area of a class, or ``"class"``, all of it.
         seed: of the jitter, of the choice of objects and of the bootstrap. The jitter of a box
             depends on it, on the image's content and on the box alone.
-        filters: what the model's `embed` is given.
+        filters: instead of the model's own; ``()`` for none.
         cache: an `EmbeddingCache` that embeddings are taken from and put into.
         least_area: in pixels; smaller objects are left out.
         most_objects: of an image; where there are more, as many are drawn.
@@ -144,7 +143,7 @@ def evaluate_prompts(
             findings.append(Finding("unreadable", "error", (sample.id,), str(error)))
             continue
         images.extend(tally.images())
-        rows.extend(tally.rows)
+        rows.extend(sorted(tally.rows, key=lambda row: (chosen.index(row.kind), row.number)))
     if not images:
         raise SourceError(
             expected(
@@ -164,7 +163,7 @@ def evaluate_prompts(
     settings = {
         "source": source.name, "target": source.target, "objects": objects, "seed": seed,
         "least_area": least_area, "most_objects": most_objects, "jitter": jitter,
-        "filters": str(filters) if filters else "",
+        "filters": None if filters is None else str(filters),
     }  # fmt: skip
     return PromptedScores(
         segmenter.name, tuple(chosen), overall, tuple(images), tuple(rows), tuple(findings),

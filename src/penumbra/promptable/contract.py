@@ -26,10 +26,10 @@ class AnswersPrompts(Protocol):
 
     @property
     def accepts(self) -> Collection[str]:
-        """Which prompts it takes, of ``"box"``, ``"points"`` and ``"mask"``."""
+        """Which prompts it takes, of ``"box"``, ``"point"`` and ``"mask"``."""
         ...
 
-    def embed(self, image: NDArray[np.generic], *, filters: Any = ()) -> Any:
+    def embed(self, image: NDArray[np.generic], *, filters: Any = None) -> Any:
         """Prepare an image (H, W, C) for prompts."""
         ...
 
