@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, Field
 
+from penumbra.imaging.filters import FilterChain
 from penumbra.inference.backend import Precision
 from penumbra.noise.patterns import Pattern
 from penumbra.training.settings_file import Settings, SettingsFile
@@ -40,12 +41,16 @@ class ImageSettings(Settings):
 
     ``auto`` for `fit` scales whole images where their median longest side is above 2.5 × `size`,
     and crops otherwise, to no more than the largest image; ``auto`` for `channels` looks whether
-    the training images are grey.
+    the training images are grey, and takes three for filters that make three.
+
+    `filters` are applied to every image, in training and wherever the run is used:
+    ``filters: [clahe, {sobel: {mode: blend, weight: 0.3}}]``. They travel with the weights.
     """
 
     size: int = Field(default=256, ge=16, le=4096)
     fit: Literal["auto", "crop", "resize"] = "auto"
     channels: Literal["auto", 1, 3] = "auto"
+    filters: FilterChain = FilterChain()
 
 
 class AugmentationSettings(Settings):

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from pydantic import ConfigDict, RootModel, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
 
 from penumbra.errors import SettingsError, expected
 from penumbra.imaging.filters.contrast import Clahe, Unsharp, Window
@@ -67,7 +68,8 @@ class FilterChain(RootModel[tuple[SerializeAsAny[Filter], ...]]):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
-        return _steps_of(value)
+        # Nothing given: the default, an empty chain.
+        return value if value is PydanticUndefined else _steps_of(value)
 
     def model_post_init(self, _context: Any) -> None:
         """Check that the filters can follow each other.
@@ -150,10 +152,21 @@ class FilterChain(RootModel[tuple[SerializeAsAny[Filter], ...]]):
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the text and of the version of the filters, in hexadecimal; a cache key."""
-        return hashlib.sha256(f"filters {_VERSION}\0{self.text}".encode()).hexdigest()
+        return hashlib.sha256(str(self).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """A short name for tables and for people, with modes and without further settings.
+
+        Examples:
+            >>> FilterChain.parse("[clahe, {sobel: {mode: blend, weight: 0.3}}]").label
+            'clahe, sobel (blend 0.3)'
+        """
+        return ", ".join(map(_said, self.root)) or "none"
 
     def __str__(self) -> str:
-        return ", ".join(map(_said, self.root)) or "none"
+        # What is kept by a chain's text must be told apart by every setting and by the version.
+        return f"filters {_VERSION} {self.text}"
 
     def apply(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
         """Filter a whole image.
@@ -193,7 +206,7 @@ class FilterChain(RootModel[tuple[SerializeAsAny[Filter], ...]]):
         image, finder = checked(image), self.prompt
         if finder is None:
             raise SettingsError(
-                expected("`filters`", "with one of mode: prompt", f"[{self}]",
+                expected("`filters`", "with one of mode: prompt", self.label,
                          "{sobel: {mode: prompt}} at its end")
             )  # fmt: skip
         levels = DisplayRange.of(image).to_levels(image)
