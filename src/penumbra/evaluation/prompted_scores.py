@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from penumbra.data.sample import Finding
 from penumbra.errors import SettingsError, expected
-from penumbra.evaluation.bootstrap import RESAMPLES, Floats, Interval, bootstrap, interval
+from penumbra.evaluation.bootstrap import RESAMPLES, Interval
+from penumbra.evaluation.group_means import mean_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,25 +138,6 @@ class PromptedScores:
         return pd.DataFrame([asdict(row) for row in rows])
 
 
-def _sums(
-    images: Sequence[ImagePromptScore], groups: Sequence[str], metrics: Sequence[str]
-) -> tuple[Floats, Floats]:
-    """Add up the metrics of each group's images: totals and counts, (G, M) each."""
-    at = {group: row for row, group in enumerate(groups)}
-    total, n = np.zeros((len(groups), len(metrics))), np.zeros((len(groups), len(metrics)))
-    for image in images:
-        values = np.array([getattr(image, metric) for metric in metrics], dtype=np.float64)
-        known = np.isfinite(values)
-        total[at[image.group]] += np.where(known, values, 0.0)
-        n[at[image.group]] += known
-    return total, n
-
-
-def _mean(weights: Floats, total: Floats, n: Floats) -> Floats:
-    count = weights @ n
-    return np.asarray(np.where(count > 0, weights @ total / np.maximum(count, 1e-12), np.nan))
-
-
 def summarise_prompted(
     images: Sequence[ImagePromptScore], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
@@ -169,13 +148,9 @@ def summarise_prompted(
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    groups = sorted({image.group for image in images})
-    total, n = _sums(images, groups, PROMPTED_METRICS)
-    value, low, high = bootstrap(
-        lambda weights: _mean(weights, total, n),
-        n_groups=len(groups), resamples=resamples, seed=seed,
-    )  # fmt: skip
-    return {name: interval(value[i], low[i], high[i]) for i, name in enumerate(PROMPTED_METRICS)}
+    values = {name: [getattr(image, name) for image in images] for name in PROMPTED_METRICS}
+    groups = [image.group for image in images]
+    return mean_intervals(values, groups, resamples=resamples, seed=seed)
 
 
 def prompted_difference(
@@ -210,26 +185,16 @@ def prompted_difference(
             expected("`metric`", f"one of {', '.join(PROMPTED_METRICS)}", repr(metric), "'dice'")
         )
     mine = {image.id: image for image in ours.of_kind(kind)}
-    shared: list[ImagePromptScore] = []
+    groups: list[str] = []
     change: list[float] = []
     for image in theirs.of_kind(other_kind or kind):
         own = mine.get(image.id)
         if own is not None and own.n_objects == image.n_objects and own.group == image.group:
-            shared.append(own)
+            groups.append(own.group)
             change.append(float(getattr(own, metric) - getattr(image, metric)))
-    if not shared:
+    if not groups:
         raise SettingsError(
             expected("two evaluations", "of at least one image in common", "none",
                      "the same source for both")
         )  # fmt: skip
-    groups = sorted({image.group for image in shared})
-    total, n = np.zeros((len(groups), 1)), np.zeros((len(groups), 1))
-    for image, value in zip(shared, change, strict=True):
-        if math.isfinite(value):
-            total[groups.index(image.group)] += value
-            n[groups.index(image.group)] += 1
-    mean, low, high = bootstrap(
-        lambda weights: _mean(weights, total, n),
-        n_groups=len(groups), resamples=resamples, seed=seed,
-    )  # fmt: skip
-    return interval(mean[0], low[0], high[0])
+    return mean_intervals({metric: change}, groups, resamples=resamples, seed=seed)[metric]
