@@ -1,11 +1,16 @@
-"""Which experiment a resumed run goes on with."""
+"""What a resumed run goes on with: its experiment, and what its last checkpoint kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pickle
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from penumbra.errors import SettingsError, expected
+import lightning.pytorch as pl
+import torch
+
+from penumbra.errors import RunError, SettingsError, expected
 from penumbra.training.experiment import Experiment
 from penumbra.training.run import Run
 from penumbra.training.settings_file import SettingsFile
@@ -53,6 +58,31 @@ def raised(kept: File, wish: File) -> File:
         )  # fmt: skip
     changes = [f"{key}={value}" for key, value in bounds.items()]
     return kept.with_settings(changes)
+
+
+def take_up(run: Run, callbacks: Sequence[pl.Callback]) -> int:
+    """Give callbacks the state that a run's last checkpoint kept for them, and say its epochs.
+
+    Raises:
+        RunError: there is no checkpoint, or it is damaged or of another version.
+    """
+    if not run.checkpoint.is_file():
+        raise RunError(
+            expected(f"a checkpoint in {run.folder}", "there to resume from", "none",
+                     "training again into a new folder; the first epoch had not ended")
+        )  # fmt: skip
+    try:
+        state = torch.load(run.checkpoint, map_location="cpu", weights_only=True)
+        for callback in callbacks:
+            callback.load_state_dict(state["callbacks"][callback.state_key])
+        return int(state["epoch"]) + 1
+    except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError,
+            pickle.UnpicklingError, struct.error) as error:  # fmt: skip
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise RunError(
+            expected(str(run.checkpoint), "a checkpoint of this version", reason,
+                     "a fresh copy of the run folder, or training again into a new one")
+        ) from error  # fmt: skip
 
 
 def _leaves(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
