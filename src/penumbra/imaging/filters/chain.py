@@ -203,12 +203,13 @@ class FilterChain(RootModel[tuple[SerializeAsAny[Filter], ...]]):
             ImageFileError: the image has another shape or type, or is not finite.
             SettingsError: no filter has ``mode: prompt``.
         """
-        image, finder = checked(image), self.prompt
+        finder = self.prompt
         if finder is None:
             raise SettingsError(
                 expected("`filters`", "with one of mode: prompt", self.label,
                          "{sobel: {mode: prompt}} at its end")
             )  # fmt: skip
+        image = checked(image)
         levels = DisplayRange.of(image).to_levels(image)
         before = self.root[: self.root.index(finder)]
         return finder.edges(np.ascontiguousarray(luma(_through(before, levels))))
@@ -223,7 +224,7 @@ def _through(steps: Sequence[Filter], levels: NDArray[np.float32]) -> NDArray[np
 def _said(step: Filter) -> str:
     if step.mode == "replace":
         return step.name
-    how = f"blend {step.share:g}" if step.mode == "blend" else step.mode
+    how = f"blend {step.weight:g}" if step.mode == "blend" else step.mode
     return f"{step.name} ({how})"
 
 

@@ -15,6 +15,7 @@ from penumbra.imaging.filters.levels import luma
 Mode = Literal["replace", "blend", "channels", "prompt"]
 Levels = NDArray[np.float32]
 DEFAULT_WEIGHT = 0.5
+DEFAULT_POINTS = 3
 
 
 class Filter(BaseModel, ABC):
@@ -37,11 +38,12 @@ class Filter(BaseModel, ABC):
     weight: float | None = Field(default=None, ge=0, le=1)
 
     def model_post_init(self, _context: Any) -> None:
-        """Refuse settings that the mode has no use for.
+        """Refuse settings that the mode has no use for, and say the defaults of those it has.
 
         Raises:
             SettingsError: such a setting is given.
         """
+        self._default(weight=DEFAULT_WEIGHT)
         for field, mode in self.fields_of_modes.items():
             if self.mode != mode and getattr(self, field) is not None:
                 raise SettingsError(
@@ -49,10 +51,11 @@ class Filter(BaseModel, ABC):
                              f"mode: {self.mode}", f"mode: {mode}, or leaving {field} out")
                 )  # fmt: skip
 
-    @property
-    def share(self) -> float:
-        """λ: the share of the filtered image in a blend."""
-        return DEFAULT_WEIGHT if self.weight is None else self.weight
+    def _default(self, **values: Any) -> None:
+        """Say settings that were left out, so that equal filters are written alike."""
+        for field, value in values.items():
+            if self.mode == self.fields_of_modes[field] and getattr(self, field) is None:
+                object.__setattr__(self, field, value)
 
     @abstractmethod
     def filtered(self, levels: Levels) -> Levels:
@@ -79,7 +82,7 @@ class Filter(BaseModel, ABC):
             grey = luma(levels)
             changed = np.stack([grey, *self.stacked(grey, contrast, edge)], axis=2)
         elif self.mode == "blend":
-            share = np.float32(self.share)
+            share = np.float32(DEFAULT_WEIGHT if self.weight is None else self.weight)
             changed = (1 - share) * levels + share * np.clip(self.filtered(levels), 0.0, 1.0)
         else:
             changed = self.filtered(levels)
@@ -92,8 +95,6 @@ class Filter(BaseModel, ABC):
             mode = self.fields_of_modes.get(field)
             if mode is None or mode == self.mode:
                 document[field] = getattr(self, field)
-        if self.mode == "blend":
-            document["weight"] = self.share
         return document
 
     @model_serializer
@@ -118,6 +119,22 @@ class EdgeFilter(Filter):
     form: Literal["mask", "points"] | None = None
     points: int | None = Field(default=None, ge=1, le=32)
 
+    def model_post_init(self, _context: Any) -> None:
+        """Refuse settings that the mode has no use for, and say the defaults of those it has.
+
+        Raises:
+            SettingsError: such a setting is given.
+        """
+        super().model_post_init(_context)
+        self._default(form="mask")
+        if self.form == "mask" and self.points is not None:
+            raise SettingsError(
+                expected(f"`points` of the filter {self.name}", "there with form: points only",
+                         "form: mask", "form: points, or leaving points out")
+            )  # fmt: skip
+        if self.form == "points":
+            self._default(points=DEFAULT_POINTS)
+
     @abstractmethod
     def edges(self, grey: Levels) -> Levels:
         """Give the strength of the edges in 0–1, (H, W) float32, of levels (H, W)."""
@@ -134,11 +151,8 @@ class EdgeFilter(Filter):
     def described(self) -> dict[str, Any]:
         """Give every setting that is in force as plain values, defaults included."""
         document = super().described()
-        if self.mode == "prompt":
-            document["form"] = self.form or "mask"
-            document["points"] = self.points or 3
-            if document["form"] == "mask":
-                del document["points"]
+        if self.form == "mask":
+            del document["points"]
         return document
 
 
