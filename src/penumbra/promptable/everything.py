@@ -136,7 +136,8 @@ def segment_everything(
         )  # fmt: skip
     started = time.perf_counter()
     chosen = settings or EverythingSettings()
-    search = _Search(segmenter, image, chosen, filters, cache or EmbeddingCache(memory_bytes=0))
+    kept_in = EmbeddingCache(memory_bytes=0) if cache is None else cache
+    search = _Search(segmenter, image, chosen, filters, kept_in)
     held = _Held(chosen)
     for region in search.regions(progress):
         held.add(region)

@@ -123,7 +123,7 @@ class TiledImage:
         self.segmenter = segmenter
         self.image = image
         self.filters = segmenter.filters if filters is None else FilterChain.parse(filters)
-        self.cache = cache or EmbeddingCache()
+        self.cache = EmbeddingCache() if cache is None else cache
         self._shown = as_shown(image, self.filters)
         self.size = (int(image.shape[0]), int(image.shape[1]))
         self.plan = plan_tiles(self.size, tile=tile or segmenter.size, overlap=2 * halo)
