@@ -38,19 +38,20 @@ _VISION = {
     "num_pos_feats": 16, "mlp_dim": 64,
 }  # fmt: skip
 _PROMPT = {"hidden_size": 32, "image_size": 64, "patch_size": 8, "mask_input_channels": 8}
-_DECODER = {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 2, "iou_head_hidden_dim": 32}
+_DECODER = {"hidden_size": 32, "mlp_dim": 64, "num_attention_heads": 8, "iou_head_hidden_dim": 32}
 
 
-def tiny_sam_model(seed: int = 0, **vision: Any) -> Any:
-    """A `SamModel` of 80 000 random weights, large enough that images and prompts matter."""
-    from transformers import SamConfig, SamModel
+def tiny_model(kind: str = "sam", seed: int = 0, **vision: Any) -> Any:
+    """A `SamModel` or `SamHQModel` of 80 000 random weights for which images and prompts matter."""
+    from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
-    config = SamConfig(
+    high_quality = kind == "sam-hq"
+    config = (SamHQConfig if high_quality else SamConfig)(
         vision_config=_VISION | vision,
         prompt_encoder_config=_PROMPT,
-        mask_decoder_config=_DECODER,
+        mask_decoder_config=_DECODER | ({"vit_dim": 32} if high_quality else {}),
     )
-    return randomise(SamModel(config), seed).eval()
+    return randomise((SamHQModel if high_quality else SamModel)(config), seed).eval()
 
 
 def randomise(model: Any, seed: int) -> Any:
@@ -72,15 +73,27 @@ def randomise(model: Any, seed: int) -> Any:
     return model
 
 
-def save_tiny_sam(folder: Path, seed: int = 0, **vision: Any) -> Path:
-    """Write a tiny `SamModel` as `config.json` and `model.safetensors` and give the folder."""
-    tiny_sam_model(seed, **vision).save_pretrained(folder)
+def tiny_sam_hq_model(seed: int = 0) -> Any:
+    """A `SamHQModel` of the same size."""
+    from transformers import SamHQConfig, SamHQModel
+
+    config = SamHQConfig(
+        vision_config=_VISION,
+        prompt_encoder_config=_PROMPT,
+        mask_decoder_config=_DECODER | {"vit_dim": 32},
+    )
+    return randomise(SamHQModel(config), seed).eval()
+
+
+def save_tiny_sam(folder: Path, seed: int = 0, kind: str = "sam", **vision: Any) -> Path:
+    """Write a tiny model as `config.json` and `model.safetensors` and give the folder."""
+    tiny_model(kind, seed, **vision).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def make_tiny_sam() -> Callable[..., Path]:
-    """Write a tiny `SamModel` (side 64, logits 32 × 32): `make_tiny_sam(folder, seed=0)`."""
+    """Write a tiny model (side 64, logits 32 × 32): `make_tiny_sam(folder, seed=0, kind="sam")`."""
     return save_tiny_sam
 
 

@@ -145,6 +145,24 @@ def decode_sam_hq(
     return _decode(given, embedding, prompts, multimask=multimask, options=options)
 
 
+def decode_sam2(
+    model: nn.Module, embedding: Embedding, prompts: NetworkPrompts, *, multimask: bool
+) -> tuple[Tensor, Tensor]:
+    """As `decode_sam`, for SAM 2 and what followed it, whose decoder sees finer features too."""
+    given: Any = model
+    features = (*embedding.extra, embedding.features)
+    found = given(
+        image_embeddings=[t.expand(len(prompts), -1, -1, -1) for t in features],
+        input_points=prompts.points,
+        input_labels=prompts.labels,
+        input_boxes=prompts.boxes,
+        input_masks=prompts.masks,
+        multimask_output=multimask,
+    )
+    logits, iou = found.pred_masks[:, 0], found.iou_scores[:, 0]
+    return logits, iou
+
+
 def _decode(
     model: Any,
     embedding: Embedding,
@@ -177,4 +195,9 @@ def _decode(
 
 Decoder = Callable[..., tuple[Tensor, Tensor]]
 
-DECODERS: dict[str, Decoder] = {"sam": decode_sam, "sam-hq": decode_sam_hq}
+DECODERS: dict[str, Decoder] = {
+    "sam": decode_sam,
+    "sam-hq": decode_sam_hq,
+    "sam2": decode_sam2,
+}
+"""By `Family.decoder`."""

@@ -24,6 +24,7 @@ class Family:
         fit: how an image is brought to its square input.
         values: how pixel values are scaled.
         decoder: which way its masks are computed.
+        halves: whether its encoder runs in bfloat16 on its own.
         needs: packages beside those of ``[sam]``.
     """
 
@@ -34,6 +35,7 @@ class Family:
     fit: Literal["longest", "stretch"] = "longest"
     values: Literal["standard", "minmax"] = "standard"
     decoder: Literal["sam", "sam-hq", "sam2"] = "sam"
+    halves: bool = True
     needs: tuple[str, ...] = ()
 
 
@@ -43,15 +45,16 @@ FAMILIES: tuple[Family, ...] = (
     # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
     Family("medsam", "sam", "SamModel", frozenset(("box",)), "stretch", "minmax"),
-    Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", needs=("torchvision",)),
-    Family(
-        "edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", needs=("torchvision",)
-    ),
-    Family(
-        "sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
-        needs=("torchvision",),
-    ),
+    # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
+    Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", halves=False,
+           needs=("torchvision",)),
+    Family("edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", halves=False,
+           needs=("torchvision",)),
+    Family("sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
+           halves=False, needs=("torchvision",)),
 )  # fmt: skip
+"""Those of SAM 2 and later are loaded where torchvision is installed, which parts of their library
+need; the core of this project never needs it."""
 
 
 def family_named(name: str) -> Family:

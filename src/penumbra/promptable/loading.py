@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from dataclasses import dataclass, replace
+import pickle
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from penumbra.errors import ModelError, expected
+from penumbra.errors import ModelError, RunError, expected
+from penumbra.imaging.filters import FilterChain
+from penumbra.models.weights import check_weights
 from penumbra.promptable.families import Family, family_named, family_of, require
+from penumbra.promptable.hub import CONFIG_FILE, PROCESSOR_FILE, WEIGHTS_FILE, fetch, is_hub_name
+from penumbra.promptable.meta_weights import load_meta_model
 from penumbra.promptable.pixels import Scaling
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+_PICKLES = (".pth", ".pt")
 
 
 @dataclass(frozen=True)
@@ -28,30 +33,70 @@ class Loaded:
         model: the module of transformers.
         family: which family it is of.
         scaling: how it wants its images.
+        filters: what its images go through first, where a run was tuned so.
     """
 
     model: nn.Module
     family: Family
     scaling: Scaling
+    filters: FilterChain = field(default_factory=FilterChain)
 
 
 def load(name: str | Path, *, offline: bool = False, family: str | None = None) -> Loaded:
     """Load what a name or a path means.
 
     Args:
-        name: a folder in the form of Hugging Face.
+        name: ``"small"``; a folder in the form of Hugging Face; a run that tuned a promptable
+            model; a ``.pth`` file as Meta publishes them; ``owner/model`` on the hub.
         offline: never reach for the network.
         family: instead of the one that is recognised.
 
     Raises:
         ModelError: nothing is there, or it is damaged or of another kind.
+        RunError: a tuned run is damaged, or what it was tuned from has other weights now.
         MissingExtraError: the family needs what is not installed.
     """
-    path = Path(name)
+    from penumbra.promptable.tuning import stored  # noqa: PLC0415 - it needs us, for its base
+
+    path = _find_small() if name == "small" else Path(name)
+    if stored.is_tuned_run(path):
+        return stored.load_tuned(path, functools.partial(load, offline=offline)).loaded
     if path.is_dir():
         return load_folder(path, called=str(name), family=family)
-    where = "offline" if offline else "here"
-    raise ModelError(expected(f"the model {name} {where}", "a folder", "no such path", "a folder"))
+    if path.is_file():
+        return load_file(path, family=family)
+    if isinstance(name, str) and is_hub_name(name):
+        return load_folder(fetch(name, offline=offline), called=name, family=family)
+    raise ModelError(
+        expected(f"the model {name}", "a folder, a .pth file, or a name on the hub",
+                 "no such path", "facebook/sam-vit-base, or the path of its folder")
+    )  # fmt: skip
+
+
+def _find_small() -> Path:
+    from penumbra.promptable.small import find_small  # noqa: PLC0415 - one name's business
+
+    return find_small()
+
+
+def load_file(path: Path, *, family: str | None = None) -> Loaded:
+    """Load a ``.pth`` file as Meta publishes them.
+
+    Raises:
+        ModelError: it is none, or damaged, or a pickle that asks for code to be run.
+        MissingExtraError: transformers is not installed.
+    """
+    found = family_named(family or ("medsam" if "medsam" in path.name.lower() else "sam"))
+    require(found)
+    if path.suffix.lower() not in _PICKLES:
+        raise ModelError(
+            expected(str(path), f"a {' or '.join(_PICKLES)} file as Meta publishes them",
+                     f"a {path.suffix or 'file without suffix'}",
+                     f"the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+        )  # fmt: skip
+    model = load_meta_model(path)
+    _check_finite(model)
+    return Loaded(model, found, Scaling(_side_of(model), fit=found.fit, values=found.values))
 
 
 def load_folder(folder: Path, *, called: str, family: str | None = None) -> Loaded:
@@ -71,7 +116,13 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
         model, notes = architecture.from_pretrained(
             folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            expected(str(folder), f"a folder with {WEIGHTS_FILE}",
+                     "a pickle that is damaged or asks for code to be run, which was refused",
+                     "a copy of the model in the form of safetensors")
+        ) from error  # fmt: skip
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise ModelError(
             expected(str(folder), f"a whole {found.architecture}",
                      str(error).splitlines()[0] if str(error) else repr(error),
@@ -83,14 +134,25 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
             expected(str(folder / WEIGHTS_FILE), "complete", f"no weights for {some}",
                      "a fresh copy")
         )  # fmt: skip
-    return Loaded(model.eval(), found, scaling_of(folder, config, found))
+    _check_finite(model)
+    return Loaded(model.eval(), found, scaling_of(folder, _side_of(model), found))
 
 
-def scaling_of(folder: Path, config: dict[str, Any], family: Family) -> Scaling:
+def _check_finite(model: nn.Module) -> None:
+    try:
+        check_weights(model)
+    except RunError as error:
+        raise ModelError(str(error)) from error
+
+
+def _side_of(model: Any) -> int:
+    return int(model.config.prompt_encoder_config.image_size)
+
+
+def scaling_of(folder: Path, side: int, family: Family) -> Scaling:
     """Read how images are scaled from ``preprocessor_config.json``, where there is one."""
-    side = int(config.get("vision_config", {}).get("image_size", 1024))
     scaling = Scaling(side, fit=family.fit, values=family.values)
-    path = folder / "preprocessor_config.json"
+    path = folder / PROCESSOR_FILE
     if not path.is_file():
         return scaling
     own = _read_json(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,20 +71,27 @@ def to_image_size(
     Returns:
         (N, K, H, W) float32.
     """
-    per_pixel = (logits.shape[-2] / side, logits.shape[-1] / side)
-    # Where the image ends inside the square; it may end inside a pixel of the logits.
-    ends = [extent * share for extent, share in zip(resized, per_pixel, strict=True)]
-    kept = [min(n, int(np.ceil(end)) + 1) for n, end in zip(logits.shape[-2:], ends, strict=True)]
-    factors = [n / end for n, end in zip(size, ends, strict=True)]
-    # The size is floored from the factor: a half pixel more keeps rounding from losing a row.
-    large = F.interpolate(
-        F.pad(logits.float(), (0, 1, 0, 1), mode="replicate")[..., : kept[0] + 1, : kept[1] + 1],
-        scale_factor=factors,
-        mode="bilinear",
-        align_corners=False,
-        recompute_scale_factor=False,
+    rows, columns = (
+        _bilinear(n, extent * known / side, known).to(logits.device)
+        for n, extent, known in zip(size, resized, logits.shape[-2:], strict=True)
     )
-    return large[..., : size[0], : size[1]]
+    return (rows @ logits.float()) @ columns.T
+
+
+@functools.lru_cache(maxsize=16)
+def _bilinear(n: int, end: float, known: int) -> Tensor:
+    """Give the weights (n, known) that sample `known` values at n places between 0 and `end`.
+
+    The image may end inside a pixel of the logits, which `F.interpolate` cannot say: it would round
+    the size, and copies where sizes happen to be equal.
+    """
+    places = ((torch.arange(n, dtype=torch.float64) + 0.5) * (end / n) - 0.5).clamp(0, known - 1)
+    below = places.floor().long()
+    share = places - below
+    weights = torch.zeros(n, known, dtype=torch.float64)
+    weights.scatter_(1, below[:, None], (1 - share)[:, None])
+    weights.scatter_add_(1, (below + 1).clamp(max=known - 1)[:, None], share[:, None])
+    return weights.float()
 
 
 def prediction_of(

@@ -17,6 +17,7 @@ from penumbra.imaging.filters import FilterChain
 from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.promptable.decoding import DECODERS, Decoded, alike, to_network
 from penumbra.promptable.embedding import Embedding, embedding_key
+from penumbra.promptable.encoding import encode
 from penumbra.promptable.loading import Loaded, digest_of_weights, load
 from penumbra.promptable.prediction import (
     PromptedPrediction,
@@ -71,6 +72,9 @@ class PromptableSegmenter:
         self.scaling = loaded.scaling
         self.device = choose_device(device)
         self.precision = choose_precision(_PRECISIONS[precision], self.device)
+        if self.precision == "fp16" or (precision == "auto" and not loaded.family.halves):
+            # Attention overflows in 16-bit floats of a narrow range.
+            self.precision = "fp32"
         self.filters = FilterChain.parse(filters)
         self.model: Any = loaded.model.eval()
         self.weights_digest = digest_of_weights(self.model)
@@ -98,14 +102,16 @@ class PromptableSegmenter:
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
             offline: never reach for the network.
             family: where a checkpoint does not say which it is of: a name in `families.FAMILIES`.
-            filters: applied to every image before the encoder.
+            filters: applied to every image before the encoder; by default those that a run was
+                tuned with, else none.
 
         Raises:
             ModelError: nothing is there, or it is damaged or of another kind.
             MissingExtraError: what is needed to load it is not installed.
         """
         loaded = load(name, offline=offline, family=family)
-        return cls(loaded, name=str(name), precision=precision, device=device, filters=filters)
+        chain = loaded.filters if filters is None else filters
+        return cls(loaded, name=str(name), precision=precision, device=device, filters=chain)
 
     @property
     def encoder(self) -> nn.Module:
@@ -126,7 +132,8 @@ class PromptableSegmenter:
     @property
     def low(self) -> int:
         """Side of the low-resolution logits, and of mask prompts."""
-        return 4 * int(self.model.config.prompt_encoder_config.image_embedding_size)
+        prompted = self.model.config.prompt_encoder_config
+        return 4 * int(prompted.image_size) // int(prompted.patch_size)
 
     def embedding_key(self, image: NDArray[np.generic], *, filters: object = None) -> str:
         """Say under which key `embed` would give the embedding of this image, without computing."""
@@ -158,7 +165,7 @@ class PromptableSegmenter:
         chain = self.filters if filters is None else FilterChain.parse(filters)
         pixels, resized = self.scaling.pixels(chain.pixels.apply(image) if chain else image)
         prepared = time.perf_counter()
-        features, extra = self._encode(pixels)
+        features, extra = encode(self.model, pixels, self.family)
         timings = {"prepare": prepared - started, "encode": time.perf_counter() - prepared}
         return Embedding(
             features=features,
@@ -169,15 +176,6 @@ class PromptableSegmenter:
             extra=extra,
             timings=timings,
         )
-
-    @torch.inference_mode()
-    def _encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        weight = next(self.model.vision_encoder.parameters())
-        found = self.model.vision_encoder(pixels.to(self.device, weight.dtype))
-        early = getattr(found, "intermediate_embeddings", None) or ()
-        # SAM-HQ looks at the first of them alone; the others would only take memory.
-        extra = tuple(tensor.float() for tensor in tuple(early)[:1])
-        return found.last_hidden_state.float(), extra
 
     def predict(
         self,
