@@ -14,14 +14,11 @@ from torch import nn
 
 from penumbra.errors import RunError, expected
 from penumbra.imaging.filters import FilterChain
-from penumbra.models.storage import FORMAT_VERSION, MODEL_FILE, read_model_json
+from penumbra.models.storage import FORMAT_VERSION, MODEL_FILE, PROMPTABLE, read_model_json
 from penumbra.promptable.loading import Loaded, digest_of_weights
 from penumbra.promptable.tuning.parts import load_parts, save_parts
 from penumbra.promptable.tuning.settings import TuneSettings
 from penumbra.storage import write_bytes, write_json
-
-KIND = "promptable"
-"""What `kind` in `model.json` says of a run that needs prompts."""
 
 WHOLE_FOLDER = "whole"
 """All weights after ``full``, in the form of Hugging Face."""
@@ -67,7 +64,7 @@ def is_tuned_run(folder: Path) -> bool:
         document = json.loads((Path(folder) / MODEL_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(document, dict) and document.get("kind") == KIND
+    return isinstance(document, dict) and document.get("kind") == PROMPTABLE
 
 
 def save_tuned(
@@ -100,7 +97,7 @@ def save_tuned(
         save_parts(folder, around, settings)
     document = {
         "format_version": FORMAT_VERSION,
-        "kind": KIND,
+        "kind": PROMPTABLE,
         "base": {
             "name": _portable(base.name, folder),
             "family": base.family,

@@ -17,6 +17,7 @@ from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import choose_precision
+from penumbra.models.storage import PROMPTABLE
 from penumbra.progress import Progress, silent
 from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.tuning.examples import ExampleSet, collated, prepared
@@ -184,7 +185,7 @@ class _Tuning:
         self.run.write_info(
             {
                 "status": "training",
-                "kind": "promptable",
+                "kind": PROMPTABLE,
                 "versions": versions(),
                 "device": str(self.plan.segmenter.device),
                 "threads": torch.get_num_threads(),
