@@ -149,11 +149,18 @@ def answer_of(logits: Tensor, iou: Tensor, single: Tensor) -> Tensor:
     return logits[torch.arange(len(logits)), best]
 
 
+def draw_rounds(generator: np.random.Generator) -> int:
+    """Draw how many prompts the objects of a step get, by the shares of `ROUNDS`."""
+    counts, shares = zip(*ROUNDS, strict=True)
+    return int(generator.choice(counts, p=shares))
+
+
 def interactive_step(
     model: nn.Module,
     scenes: Sequence[Scene],
     generator: np.random.Generator,
     *,
+    rounds: int,
     sampling: PromptSampling,
     loss: LossName = "sam",
     autocast: bool = False,
@@ -167,6 +174,7 @@ def interactive_step(
         model: a `SamModel`.
         scenes: the batch.
         generator: where all draws come from.
+        rounds: how many prompts an object gets, one after another; see `draw_rounds`.
         sampling: how first prompts are drawn, and how often the last answer is a prompt too.
         loss: name of the mask loss.
         autocast: compute in bfloat16 where that is safe.
@@ -184,8 +192,6 @@ def interactive_step(
     with torch.autocast(device, torch.bfloat16, enabled=autocast):
         encoded = sam.vision_encoder(pixels).last_hidden_state
     features = encoded.detach().requires_grad_()
-    counts, shares = zip(*ROUNDS, strict=True)
-    rounds = int(generator.choice(counts, p=shares))
     first = 0.0
     for turn in range(rounds):
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
