@@ -20,7 +20,7 @@ from penumbra.inference.tiling import Tile, plan_tiles
 from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.pixels import to_eight_bit
 from penumbra.promptable.prediction import PromptedPrediction
-from penumbra.promptable.prompts import PADDING, Prompts
+from penumbra.promptable.prompts import PADDING, PromptKind, Prompts
 from penumbra.promptable.regions import tight_box
 from penumbra.promptable.segmenter import Choice, PromptableSegmenter
 
@@ -224,3 +224,50 @@ def _placed(one: PromptedPrediction, tile: Tile, size: tuple[int, int]) -> Promp
     for name, plane in one.uncertainty.items():
         maps[name][tile.window] = plane
     return replace(one, probabilities=probabilities, mask=mask, uncertainty=maps, logits=None)
+
+
+class InTiles:
+    """A segmenter that prompts large images in tiles, for whatever takes any segmenter.
+
+    Args:
+        segmenter: the model.
+        tile: see `TiledImage`, as for the rest.
+        halo: share of a tile's side.
+        cache: of embeddings.
+    """
+
+    def __init__(
+        self,
+        segmenter: PromptableSegmenter,
+        *,
+        tile: int | None = None,
+        halo: float = HALO,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        self.segmenter, self.tile, self.halo = segmenter, tile, halo
+        self.cache = EmbeddingCache() if cache is None else cache
+
+    @property
+    def name(self) -> str:
+        """What the model was loaded by."""
+        return self.segmenter.name
+
+    @property
+    def accepts(self) -> frozenset[PromptKind]:
+        """The kinds of prompt that the model takes."""
+        return self.segmenter.accepts
+
+    def embed(self, image: NDArray[np.generic], *, filters: object = None) -> TiledImage:
+        """Plan the tiles of an image; none is embedded yet."""
+        return TiledImage(
+            self.segmenter,
+            image,
+            tile=self.tile,
+            halo=self.halo,
+            filters=filters,
+            cache=self.cache,
+        )
+
+    def predict(self, embedding: TiledImage, **prompts: Any) -> list[PromptedPrediction]:
+        """Answer prompts as `TiledImage.predict` does."""
+        return embedding.predict(**prompts)
