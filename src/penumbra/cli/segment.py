@@ -238,7 +238,7 @@ def _lines(
     if not results:
         return lines
     if not count:
-        return [*lines, "Nothing passed. Try --least-iou 0.7 --least-stability 0.8."]
+        return [*lines, "Nothing passed. Try a lower --least-iou and --least-stability."]
     if samples > 1:
         look = max(results, key=lambda result: result["mean_uncertainty"])
         why = "the mean doubt is highest there"
