@@ -282,6 +282,7 @@ def test_grabcut_finds_a_bright_disc_in_its_box_twice_alike():
     assert grabcut(image, whole).all(), "nothing around the box: the box is the answer"
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 30), min_size=4, max_size=4))
 def test_rules_stay_in_their_box(numbers):
     x0, y0 = numbers[:2]
@@ -303,3 +304,30 @@ def test_tables_and_documents_say_the_same(tmp_path):
     assert document["n_objects"] * 2 == len(frame)
     assert document["overall"]["box"]["dice"] == dict(scores.overall["box"]["dice"])
     assert len(scores.to_frame(of="images")) == len(document["per_image"])
+
+
+def test_a_model_of_transformers_and_a_cache_of_embeddings(tiny_sam):
+    from penumbra.promptable.cache import EmbeddingCache
+    from penumbra.promptable.segmenter import PromptableSegmenter
+
+    segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32", device="cpu")
+    masks = [squares((2, 3), (20, 40)), squares((10, 10))]
+    source, cache = source_of(masks), EmbeddingCache()
+    scores = evaluate_prompts(segmenter, source, cache=cache, resamples=50)
+    assert scores.kinds == ("box", "point1", "point3", "point5", "jittered-box")
+    assert all(0 <= row.predicted_iou <= 1 for row in scores.objects)
+    assert 0 <= scores.overall["point3"]["predicted_iou_error"]["mean"] <= 1
+    again = evaluate_prompts(segmenter, source, cache=cache, resamples=50)
+    assert again == scores
+    assert cache.counts.computed == 2
+
+
+@pytest.mark.real_data
+def test_rules_on_real_nerves_are_scored_per_subject(real_data, monkeypatch):
+    monkeypatch.undo()
+    source = open_source(f"nerve:{real_data / 'nerve'}").subset(range(0, 2000, 250))
+    by_name = {rule.name: evaluate_prompts(rule, source, kinds=["box"]) for rule in BASELINES}
+    means = {name: scores.overall["box"]["dice"]["mean"] for name, scores in by_name.items()}
+    # Nerves are round: an ellipse in the true box is a hard rule to beat.
+    assert means["inscribed ellipse"] > means["filled box"] > 0.7
+    assert len(by_name["GrabCut"].groups) > 3

@@ -116,6 +116,7 @@ def test_the_surest_box_takes_the_truth_first():
         average_precision(truth, truth, [0.5, math.nan])
 
 
+@settings(deadline=None)
 @given(images())
 def test_iou_is_that_of_counted_squares(image):
     truth, found, _ = image

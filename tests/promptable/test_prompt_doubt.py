@@ -209,9 +209,38 @@ def test_shifts_must_rise():
     assert SensitivityCurve((0.3,), (1.0,), (1.0,)).area == 1
 
 
+@settings(deadline=None)
 @given(st.floats(0, 70), st.floats(0, 50), st.floats(0.01, 2))
 def test_shifted_boxes_stay_in_the_image(x, y, shift):
     boxes = shifted_boxes([x, y, x + 9, y + 9], (60, 80), shift)
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= (80, 60)).all()
     assert (boxes[:, 2:] - boxes[:, :2] >= 0.999).all()
+
+
+def test_a_real_decoder_is_asked_again_on_one_embedding(tiny_sam):
+    from penumbra.promptable.segmenter import PromptableSegmenter
+
+    segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32", device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 1), dtype=np.uint8)
+    embedding = segmenter.embed(image)
+    (plain,) = segmenter.predict(embedding, boxes=[BOX])
+    (single,) = predict_with_doubt(segmenter, embedding, boxes=[BOX], samples=1)
+    assert np.allclose(single.probabilities, plain.probabilities, atol=1e-6)
+    assert single.predicted_iou == pytest.approx(plain.predicted_iou)
+    (found,) = predict_with_doubt(segmenter, embedding, boxes=BOX, samples=6, limit=1.0)
+    assert 0 <= found.predicted_iou <= 1
+    assert 0 <= found.pairwise_iou <= 1
+    assert found.uncertainty["mutual_information"].max() > 0
+    (again,) = predict_with_doubt(
+        segmenter, segmenter.embed(image), boxes=BOX, samples=6, limit=1.0
+    )
+    assert np.array_equal(found.probabilities, again.probabilities)
+    (points,) = predict_with_doubt(
+        segmenter, embedding, points=[[30, 20], [5, 5]], labels=[1, 0], samples=4
+    )
+    assert points.asked["points"].shape == (4, 2, 2)
+    with pytest.raises(SettingsError):
+        predict_with_doubt(segmenter, embedding, boxes=[[9, 9, 2, 2]])
+    curve = box_sensitivity(segmenter, embedding, BOX, shifts=(0.1, 0.3))
+    assert all(0 <= low <= mean <= 1 for low, mean in zip(curve.lowest, curve.iou, strict=True))
