@@ -49,7 +49,7 @@ class WeakAnswer:
 def peak_of(prediction: Prediction) -> NDArray[np.float32]:
     """Find the most probable pixel (column, row); of many alike, the deepest among them."""
     p = prediction.foreground
-    return centre_points((p >= p.max())[None])[0]
+    return np.asarray(centre_points((p >= p.max())[None])[0], dtype=np.float32)
 
 
 def answers_of_run(
@@ -108,7 +108,8 @@ def answers_of_prompts(
             embedding = segmenter.embed(sample.image, filters=filters)
         else:
             embedding = cache.embed(segmenter, sample.image, filters=filters)
-        prompts, parts = _prompts(kind, sample, seed), []
+        prompts = _prompts(kind, sample, seed)
+        parts: list[_Part] = []
         for start in range(0, len(sample.boxes), _BATCH):
             some = {key: each[start : start + _BATCH] for key, each in prompts.items()}
             parts.extend(_Part.of(one) for one in segmenter.predict(embedding, **some))
