@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage.morphology import reconstruction
 
+from penumbra.data.layouts import open_source
 from penumbra.errors import ImageFileError, SettingsError
 from penumbra.imaging.filters import FilterChain
 from penumbra.promptable.edge_prompts import edge_prompts, points_inside
@@ -209,3 +210,33 @@ def test_what_does_not_fit_together_is_refused():
     assert edge_prompts(chain(form="points"), image, masked).masks is not None
     with pytest.raises(ImageFileError, match="finite"):
         edge_prompts(chain(), np.full((*SIZE, 1), np.nan, np.float32), boxes)
+
+
+@pytest.mark.real_data
+def test_edges_of_real_nuclei_say_more_than_their_boxes(real_data):
+    source = open_source(f"dsb2018:{real_data / 'dsb2018'}")
+    filled, inside = [], []
+    enclosed = {"sobel": [], "canny": []}
+    for index in range(0, len(source), max(1, len(source) // 6)):
+        sample = source[index]
+        labels, _ = ndimage.label(sample.mask == 1)
+        truths = [labels == number for number in range(1, min(9, labels.max() + 1))]
+        truths = [truth for truth in truths if truth.sum() >= 60]
+        if not truths:
+            continue
+        size = sample.image.shape[:2]
+        prompts = Prompts.of(boxes=[box_of(truth) for truth in truths], size=size)
+        for name, scores in enclosed.items():
+            masks = edge_prompts(chain(name), sample.image, prompts).masks
+            scores += [dice(m >= 0.5, truth) for m, truth in zip(masks, truths, strict=True)]
+        points = edge_prompts(chain(form="points", points=1), sample.image, prompts).points
+        for truth, (point,) in zip(truths, points, strict=True):
+            box = np.zeros(size, bool)
+            x0, y0, x1, y1 = box_of(truth)
+            box[y0:y1, x0:x1] = True
+            filled.append(dice(box, truth))
+            inside.append(truth[int(point[1]), int(point[0])])
+    assert len(filled) > 15
+    for scores in enclosed.values():
+        assert np.median(scores) > np.median(filled) + 0.03
+    assert np.mean(inside) > 0.9

@@ -13,6 +13,8 @@ _SIDE = 256
 """Mask prompts are no larger than this, so edges are followed at no more either."""
 _MARGIN = 0.1
 _FAINTEST = 1 / 16
+_FILLED = 0.3
+"""Least share of its box that an object fills."""
 
 
 def barrier(
@@ -67,7 +69,9 @@ def likely_inside(
     Gaps in the edges are closed, their `barrier` is taken in the box and a margin of a tenth
     around it, and the height T whose T · √area is greatest counts as certain: that product grows
     with the strength of a contour and with its length, so that neither a speck with sharp edges
-    nor the texture of the ground wins. Below T the likelihood falls linearly.
+    nor the texture of the ground wins; in a box, the area must also fill three tenths of it. Below
+    T the likelihood falls linearly, to 0 at the median height along the border of the box: the
+    noise of a ground encloses a little everywhere.
 
     Args:
         edges: (H, W) float32 in 0–1.
@@ -94,18 +98,23 @@ def likely_inside(
     left, top, right, bottom = inner
     window = np.asarray(large, dtype=np.float32)[top - y0 : bottom - y0, left - x0 : right - x0]
     result = np.zeros(edges.shape, dtype=np.float32)
-    result[top:bottom, left:right] = _likelihood(window)
+    result[top:bottom, left:right] = _likelihood(window, least=0.0 if box is None else _FILLED)
     return result
 
 
-def _likelihood(height: NDArray[np.float32]) -> NDArray[np.float32]:
+def _likelihood(height: NDArray[np.float32], *, least: float) -> NDArray[np.float32]:
     # In steps, since scaling puts every value between the levels; down, so that the top is reached.
     tops = np.unique(np.floor(height * _LEVELS)) / _LEVELS
-    tops = tops[tops >= _FAINTEST]
-    if not tops.size:
+    areas = {float(top): int((height >= top).sum()) for top in tops if top >= _FAINTEST}
+    areas = {top: area for top, area in areas.items() if area >= least * height.size}
+    if not areas:
         return np.full(height.shape, 0.5, dtype=np.float32)
-    certain = max(tops, key=lambda top: float(top) * math.sqrt(float((height >= top).sum())))
-    return np.asarray(np.minimum(height / np.float32(certain), 1.0), dtype=np.float32)
+    certain = max(areas, key=lambda top: top * math.sqrt(areas[top]))
+    border = np.concatenate([height[0], height[-1], height[:, 0], height[:, -1]])
+    border = border[border < certain]
+    ground = float(np.median(border)) if border.size else 0.0
+    likely = (height - np.float32(ground)) / np.float32(certain - ground)
+    return np.asarray(np.clip(likely, 0.0, 1.0), dtype=np.float32)
 
 
 def _closed(edges: NDArray[np.float32], gap: int) -> NDArray[np.float32]:
