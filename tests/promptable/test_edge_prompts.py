@@ -212,6 +212,24 @@ def test_what_does_not_fit_together_is_refused():
         edge_prompts(chain(), np.full((*SIZE, 1), np.nan, np.float32), boxes)
 
 
+@pytest.mark.parametrize("form", ["mask", "points"])
+def test_a_promptable_model_takes_them(tiny_sam, form):
+    from penumbra.promptable.segmenter import PromptableSegmenter
+
+    segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32", device="cpu")
+    image, large, small = two_objects()
+    filters = chain("sobel", "clahe", form=form)
+    embedding = segmenter.embed(image, filters=filters)
+    # The prompt changes no pixel, and so makes no embedding of its own.
+    assert embedding.key == segmenter.embed(image, filters=["clahe"]).key
+    boxes = Prompts.of(boxes=[box_of(large), box_of(small)], size=SIZE)
+    plain = segmenter.predict_prompts(embedding, boxes)
+    helped = segmenter.predict_prompts(embedding, edge_prompts(filters, image, boxes))
+    assert [one.mask.shape for one in helped] == [SIZE] * 2
+    for one, other in zip(plain, helped, strict=True):
+        assert np.abs(one.probabilities - other.probabilities).max() > 1e-6
+
+
 @pytest.mark.real_data
 def test_edges_of_real_nuclei_say_more_than_their_boxes(real_data):
     source = open_source(f"dsb2018:{real_data / 'dsb2018'}")
