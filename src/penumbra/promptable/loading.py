@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 import pickle
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,9 +115,10 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
 
     architecture: Any = getattr(transformers, found.architecture)
     try:
-        model, notes = architecture.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
+        with _without_bars():
+            model, notes = architecture.from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            )
     except pickle.UnpicklingError as error:
         raise ModelError(
             expected(str(folder), f"a folder with {WEIGHTS_FILE}",
@@ -143,6 +146,20 @@ def _check_finite(model: nn.Module) -> None:
         check_weights(model)
     except RunError as error:
         raise ModelError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the library's progress bars off standard error: loading takes a moment, often many."""
+    from transformers.utils import logging  # noqa: PLC0415 - as above
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _side_of(model: Any) -> int:
