@@ -6,8 +6,8 @@ import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
 import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,9 @@ def _check_finite(model: nn.Module) -> None:
 @contextlib.contextmanager
 def _without_bars() -> Iterator[None]:
     """Keep the library's progress bars off standard error: loading takes a moment, often many."""
-    from transformers.utils import logging  # noqa: PLC0415 - as above
+    from transformers.utils import logging as theirs  # noqa: PLC0415 - as above
+
+    logging: Any = theirs
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
