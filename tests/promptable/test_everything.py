@@ -165,6 +165,17 @@ def test_more_regions_than_are_held_cost_the_least_sure_alone(tiny_sam):
     assert sorted((region.predicted_iou for region in bounded.regions), reverse=True)[:10] == best
 
 
+def test_ragged_masks_are_held_up_to_a_number_of_bytes(monkeypatch):
+    from penumbra.promptable import everything
+
+    monkeypatch.setattr(everything, "HELD_BYTES", 200)
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8).repeat(8, 0).repeat(8, 1)[..., None]
+    found = segment_everything(SameGrey(), image, settings=settings())
+    assert found.crowded > 0
+    assert 0 < sum(len(region.counts) for region in found.regions) <= 200
+    assert found.crowded + len(found.regions) == 64
+
+
 def test_it_is_the_same_each_time_and_shares_the_embedding(tiny_sam):
     segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32", device="cpu")
     image = np.random.default_rng(1).integers(0, 4000, (50, 70, 1)).astype(np.uint16)

@@ -23,6 +23,9 @@ from penumbra.promptable.regions import Region, label_map, region_of, without_sp
 from penumbra.promptable.segmenter import PromptableSegmenter
 from penumbra.promptable.tiles import as_shown, reaches_on
 
+HELD_BYTES = 64 * 2**20
+"""Most bytes of run lengths that are held: an object takes about 1 KB, a mask of noise 100 KB."""
+
 
 class EverythingSettings(BaseModel):
     """What everything-mode asks and what it keeps.
@@ -61,7 +64,7 @@ class Everything:
         size: (H, W) of the image.
         regions: the largest first; they may overlap.
         asked: points that were asked at.
-        crowded: regions that were let go because there were more than `most_regions` at once.
+        crowded: regions that were let go because too many were held at once.
         timings: seconds by stage.
     """
 
@@ -110,8 +113,8 @@ def segment_everything(
 
     **Memory.** Whatever the grid, at once there are one crop's features, the low-resolution masks
     of at most 16 points, one mask at the size of the image, and `most_regions` regions as run
-    lengths. Where more regions would be held, suppression runs early and the least sure half of
-    what is left is let go; `Everything.crowded` counts those.
+    lengths of `HELD_BYTES` together. Where more would be held, suppression runs early and the least
+    sure of what is left are let go; `Everything.crowded` counts those.
 
     Args:
         segmenter: one that takes points.
@@ -214,24 +217,33 @@ class _Search:
 
 
 class _Held:
-    """Regions found so far, never more than the settings allow."""
+    """Regions found so far, within the number that the settings allow and within `HELD_BYTES`."""
 
     def __init__(self, settings: EverythingSettings) -> None:
         self.settings = settings
         self.crowded = 0
         self._regions: list[Region] = []
+        self._bytes = 0
 
     def add(self, region: Region) -> None:
         self._regions.append(region)
-        if len(self._regions) > self.settings.most_regions:
-            best = self.kept()
-            half = max(1, self.settings.most_regions // 2)
-            self.crowded += max(0, len(best) - half)
-            self._regions = best[:half]
+        self._bytes += len(region.counts)
+        if len(self._regions) > self.settings.most_regions or self._bytes > HELD_BYTES:
+            self._thin()
 
     def kept(self) -> list[Region]:
         """Give what suppression leaves, the best first."""
         return _suppressed(self._regions, self.settings)
+
+    def _thin(self) -> None:
+        """Keep the best that fill at most half of either bound; at least one."""
+        best = self.kept()
+        sizes = np.cumsum([len(region.counts) for region in best])
+        fitting = int(np.searchsorted(sizes, HELD_BYTES // 2, side="right"))
+        half = max(1, min(self.settings.most_regions // 2, fitting))
+        self.crowded += max(0, len(best) - half)
+        self._regions = best[:half]
+        self._bytes = int(sizes[len(self._regions) - 1])
 
 
 def _suppressed(regions: list[Region], settings: EverythingSettings) -> list[Region]:
