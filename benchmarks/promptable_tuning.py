@@ -117,8 +117,8 @@ def way(name: str, mode: str, size: str, folder: Path, *, kept: bool) -> tuple[W
     started = time.perf_counter()
     examples, _ = prepared(source, segmenter, cache=cache, settings=settings)
     seconds = time.perf_counter() - started
-    # As `tune` does: on embeddings in float32, through the encoder in what is fast here.
-    autocast = mode != "decoder" and has_fast_bf16(torch.device("cpu"))
+    # As `tune` does with ``training.precision: auto``.
+    autocast = has_fast_bf16(torch.device("cpu"))
     return Way(name, module, examples, module.configure_optimizers(), autocast), seconds
 
 
@@ -159,7 +159,7 @@ def measure(size: str, *, images: int, rounds: int, cheap: int, encoders: bool) 
         "side": kept.module.answering.segmenter.size,
         "encoder_precision": kept.module.answering.segmenter.precision,
         "batch": batch,
-        "prompts_per_image": kept.module.settings.prompts_per_image,
+        "prompts_per_image": kept.module.settings.prompts,
         "images": count,
         "encode_once_s_per_image": encoding / count,
         "images_per_s": clock,

@@ -94,7 +94,7 @@ class ExampleSet(Dataset[Batch]):
 
     def __getitem__(self, key: CropKey) -> Batch:
         count = self.examples[key.index].objects.count
-        wanted = self.settings.prompts_per_image
+        wanted = self.settings.prompts
         generator = np.random.default_rng(key.draw)
         chosen = generator.choice(count, size=wanted, replace=count < wanted) + 1
         return self.batch(key.index, np.asarray(chosen, dtype=np.int64))

@@ -80,7 +80,9 @@ class TuneSettings(Settings):
             Dice + BCE.
         objects: what one prompt asks for: a connected area of a class, or all of a class.
         least_area: objects of fewer pixels are left out.
-        prompts_per_image: objects that are prompted for in each image of a batch.
+        prompts_per_image: objects that are prompted for in each image of a batch; by default 1 for
+            ``decoder``, where a prompt in one more image costs no more than one more in the same,
+            and 4 where the encoder runs in every step, beside which they cost little.
         box_share: how often the first prompt is a box; else it is a point.
         jitter: standard deviation of a box's edges as a share of its side.
         jitter_limit: most that an edge moves, as a share of the image's longest side.
@@ -98,7 +100,7 @@ class TuneSettings(Settings):
     loss: LossName = "sam"
     objects: Literal["components", "class"] = "components"
     least_area: int = Field(default=16, ge=1)
-    prompts_per_image: int = Field(default=2, ge=1, le=64)
+    prompts_per_image: int | None = Field(default=None, ge=1, le=64)
     box_share: float = Field(default=0.5, ge=0, le=1)
     jitter: float = Field(default=0.1, ge=0, le=1)
     jitter_limit: float = Field(default=20 / 1024, ge=0, le=1)
@@ -108,6 +110,11 @@ class TuneSettings(Settings):
     memory_mb: int = Field(default=1024, ge=0)
     validation_images: int = Field(default=32, ge=1)
     lora: LoraSettings = LoraSettings()
+
+    @property
+    def prompts(self) -> int:
+        """Prompts per image, with the default resolved."""
+        return self.prompts_per_image or (1 if self.mode == "decoder" else 4)
 
     def sampling(self, *, box_share: float) -> PromptSampling:
         """Give how the first prompts of one step are drawn."""

@@ -239,10 +239,7 @@ class _Tuning:
     def _fit(self) -> None:
         training = self.training
         device = self.plan.segmenter.device
-        # On embeddings there is little to gain by half precision, and digits to lose.
-        precision = "fp32"
-        if self.settings.mode != "decoder":
-            precision = choose_precision(training.precision, device)
+        precision = choose_precision(training.precision, device)
         loader = DataLoader(self.samples, batch_sampler=self.sampler, collate_fn=collated)
         trainer = pl.Trainer(
             accelerator={"cuda": "gpu"}.get(device.type, device.type),
