@@ -228,6 +228,33 @@ def test_images_of_more_bits_are_windowed(segmenter, dtype):
     assert (a.features - b.features).abs().mean() < 0.1 * a.features.std()
 
 
+def test_monochrome1_is_turned_when_it_is_read(segmenter, tmp_path):
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    from penumbra.imaging.files import read_image
+
+    values = np.random.default_rng(0).integers(0, 4096, (40, 60), dtype=np.uint16)
+
+    def written(name, interpretation, pixels):
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+        dataset.SOPClassUID = SecondaryCaptureImageStorage
+        dataset.Rows, dataset.Columns = pixels.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, interpretation
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+        dataset.PixelRepresentation, dataset.PixelData = 0, pixels.tobytes()
+        dataset.save_as(tmp_path / name, enforce_file_format=True)
+        return segmenter.embed(read_image(tmp_path / name))
+
+    turned = written("one.dcm", "MONOCHROME1", values)
+    plain = written("two.dcm", "MONOCHROME2", (4095 - values).astype(np.uint16))
+    assert (turned.features - plain.features).abs().mean() < 0.02 * plain.features.std()
+
+
 def test_grey_is_repeated(segmenter):
     grey = _image(0, (50, 80, 1))
     colour = np.repeat(grey, 3, axis=2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from penumbra.promptable.embedding import Embedding
+from penumbra.promptable.folded import can_fold, decode_folded
 from penumbra.promptable.prompts import PADDING, Prompts
 
 MOST_AT_ONCE = 16
@@ -180,6 +181,9 @@ def _decode(
         input_boxes=prompts.boxes,
         input_masks=prompts.masks,
     )
+    single = len(embedding.features) == 1 and not torch.is_grad_enabled()
+    if single and not options and can_fold(model.mask_decoder):
+        return decode_folded(model, embedding.features, sparse, dense, multimask=multimask)
     masks, iou = model.mask_decoder(
         image_embeddings=embedding.features.expand(count, -1, -1, -1),
         image_positional_embeddings=model.get_image_wide_positional_embeddings().expand(

@@ -12,7 +12,7 @@ from penumbra.promptable.families import Family
 Features = tuple[Tensor, tuple[Tensor, ...]]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode(model: nn.Module, pixels: Tensor, family: Family) -> Features:
     """Run a model's encoder on one image.
 

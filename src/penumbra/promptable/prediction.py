@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,43 +68,40 @@ def to_image_size(
         size: (H, W) of the image.
 
     Returns:
-        (N, K, H, W) float32.
+        (N, K, H, W) float32 on the CPU.
     """
-    rows, columns = (
-        _bilinear(n, extent * known / side, known).to(logits.device)
-        for n, extent, known in zip(size, resized, logits.shape[-2:], strict=True)
-    )
-    return (rows @ logits.float()) @ columns.T
+    # The image may end inside a pixel of the logits, which functions that resize cannot say.
+    ends = [extent * known / side for extent, known in zip(resized, logits.shape[-2:], strict=True)]
+    below, share = _places(size[1], ends[1], logits.shape[-1])
+    columns = torch.zeros(size[1], logits.shape[-1])
+    columns.scatter_(1, below[:, None], 1 - share[:, None])
+    columns.scatter_add_(1, (below + 1).clamp(max=logits.shape[-1] - 1)[:, None], share[:, None])
+    wide = logits.detach().float().cpu() @ columns.T
+    below, share = _places(size[0], ends[0], logits.shape[-2])
+    above = (below + 1).clamp(max=logits.shape[-2] - 1)
+    return torch.lerp(wide[..., below, :], wide[..., above, :], share[:, None])
 
 
-@functools.lru_cache(maxsize=16)
-def _bilinear(n: int, end: float, known: int) -> Tensor:
-    """Give the weights (n, known) that sample `known` values at n places between 0 and `end`.
-
-    The image may end inside a pixel of the logits, which `F.interpolate` cannot say: it would round
-    the size, and copies where sizes happen to be equal.
-    """
+def _places(n: int, end: float, known: int) -> tuple[Tensor, Tensor]:
+    """Say which of `known` values lie before n places between 0 and `end`, and how far behind."""
     places = ((torch.arange(n, dtype=torch.float64) + 0.5) * (end / n) - 0.5).clamp(0, known - 1)
     below = places.floor().long()
-    share = places - below
-    weights = torch.zeros(n, known, dtype=torch.float64)
-    weights.scatter_(1, below[:, None], (1 - share)[:, None])
-    weights.scatter_add_(1, (below + 1).clamp(max=known - 1)[:, None], share[:, None])
-    return weights.float()
+    return below, (places - below).float()
 
 
 def prediction_of(
     large: Tensor, low: Tensor, *, iou: float, stability: float, candidate: int
 ) -> PromptedPrediction:
     """Make a prediction of logits at the image's size (H, W) and their low-resolution form."""
-    probability = torch.sigmoid(large)
+    planes = torch.empty(2, *large.shape)
+    probability = torch.sigmoid(large, out=planes[1])
+    torch.sub(1, probability, out=planes[0])
     # −p ln p − (1 − p) ln(1 − p) with p = σ(z) is softplus(z) − z·p, which stays exact at its ends.
-    entropy = (F.softplus(large) - large * probability).clamp_(min=0)
-    planes = torch.stack([1 - probability, probability])
+    entropy = F.softplus(large).addcmul_(large, probability, value=-1).clamp_(min=0)
     return PromptedPrediction(
-        probabilities=planes.cpu().numpy(),
-        mask=(probability >= 0.5).to(torch.uint8).cpu().numpy(),
-        uncertainty={"entropy": entropy.cpu().numpy()},
+        probabilities=planes.numpy(),
+        mask=(probability >= 0.5).to(torch.uint8).numpy(),
+        uncertainty={"entropy": entropy.numpy()},
         class_names=CLASS_NAMES,
         sampler="prompt",
         predicted_iou=iou,

@@ -265,7 +265,7 @@ class PromptableSegmenter:
         for numbers in alike(prompts):
             yield numbers, self._decode(embedding, prompts[numbers], choice)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _decode(self, embedding: Embedding, prompts: Prompts, choice: Choice) -> Decoded:
         network = to_network(
             prompts,
