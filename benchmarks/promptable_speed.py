@@ -169,8 +169,8 @@ def table(document: dict[str, Any]) -> str:
         "",
         f"*A SAM of {document['size']} size at {document['side']}², random weights, one image of "
         f"that size; ten prompts take {ten / one:.1f} times one prompt of ours and "
-        f"{ten / library:.1f} times one of transformers. {where['threads']} threads, {where['machine']}, torch "
-        f"{where['versions']['torch']}, {where['date']}.*",
+        f"{ten / library:.1f} times one of transformers. {where['threads']} threads, "
+        f"{where['machine']}, torch {where['versions']['torch']}, {where['date']}.*",
     ]
     return "\n".join(lines)
 
