@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from penumbra.errors import ImageFileError, SettingsError
 from penumbra.inference.prediction import entropy
 from penumbra.promptable import PromptableSegmenter, Prompts
+from penumbra.promptable.encoding import encode
+from penumbra.promptable.families import family_named
 from penumbra.promptable.prediction import stability_score, to_image_size
 
 
@@ -273,6 +275,22 @@ def test_bfloat16_encodes_nearly_the_same(tiny_sam, embedding):
     assert features.dtype == torch.float32
     apart = (features - embedding.features).square().mean().sqrt()
     assert apart < 0.05 * embedding.features.std()
+
+
+@pytest.mark.parametrize(
+    "vision", [{}, {"use_rel_pos": False}, {"use_abs_pos": False}, {"image_size": 136}], ids=str
+)
+def test_the_encoder_gives_the_librarys_features(make_tiny_sam, tmp_path, vision):
+    from transformers import SamModel
+
+    folder = make_tiny_sam(tmp_path, **vision)
+    model = SamModel.from_pretrained(folder).eval()
+    side = vision.get("image_size", 64)
+    pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    features, extra = encode(model, pixels, family_named("sam"))
+    theirs = model.get_image_embeddings(pixels)
+    np.testing.assert_allclose(features, theirs, atol=2e-5)
+    assert extra == ()
 
 
 def test_sam_hq_answers_as_the_library(make_tiny_sam, tmp_path):
