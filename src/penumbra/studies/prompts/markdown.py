@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from penumbra.pages.words import NOTHING, is_number, number
+from penumbra.pages.words import NOTHING, count, is_number, number
 from penumbra.studies.prompts.wording import Table, kind_in_words, tables_of
 
 
@@ -34,8 +34,8 @@ def markdown(results: Mapping[str, Any], *, metric: str = "dice", level: int = 2
 def preamble(results: Mapping[str, Any]) -> str:
     """Say how the figures came about."""
     return (
-        f"{results['done']} of {results['cells']} cells; {results['images']} images of "
-        f"{results['groups']} groups that no tuning has seen. Intervals are 95 %, from "
+        f"{results['done']} of {results['cells']} cells; {count(results['images'], 'image')} of "
+        f"{count(results['groups'], 'group')} that no tuning has seen. Intervals are 95 %, from "
         f"{results['resamples']} resamples of groups, after averaging over seeds; differences are "
         "paired by image, and **bold** where their interval excludes zero. They are not corrected "
         "for their number: of 20 differences that are nothing, one is bold by chance."
@@ -66,8 +66,3 @@ def _figure(value: Mapping[str, Any] | None, *, signed: bool) -> str:
     if signed and not low <= 0 <= high:
         text = f"**{text}**"
     return f"{text} ({number(low)} to {number(high)})"
-
-
-def rows_named(results: Mapping[str, Any], method: str, kind: str) -> Sequence[Mapping[str, Any]]:
-    """Give the rows of one method and kind of prompt."""
-    return [r for r in results["rows"] if r["method"] == method and r["kind"] == kind]

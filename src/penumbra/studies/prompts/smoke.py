@@ -36,10 +36,9 @@ def smoke_model(folder: Path, *, seed: int = 0) -> Path:
 def smoke_document(model: Path) -> dict[str, Any]:
     """Give a study with one filter of each mode, as plain values."""
     return {
-        "source": "phantom:16",
+        "source": "phantom:20",
         "longest": 64,
-        "split": {"fractions": [0.5, 0.2, 0.3]},
-        "groups": {"test": 4},
+        "split": {"fractions": [0.4, 0.2, 0.4]},
         "model": str(model),
         "least_area": 8,
         "most_objects": 2,
