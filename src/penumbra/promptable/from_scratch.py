@@ -35,6 +35,9 @@ SETTINGS_FILE = "settings.json"
 HISTORY_FILE = "history.jsonl"
 MODEL_FOLDER = "model"
 
+_BOUNDS = ("minutes", "wall_minutes", "steps", "clock", "threads", "save_seconds")
+"""Settings that a resumed run may change."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -117,7 +120,9 @@ class _Run:
         last, begun, running = self.spent.wall, self.step, 0.0
         self.model.train()
         with ThreadPoolExecutor(self.settings.threads, initializer=_alone) as pool:
-            while self.spent.share < 1 and (max_steps is None or self.step < begun + max_steps):
+            while self.spent.share(self.step) < 1 and (
+                max_steps is None or self.step < begun + max_steps
+            ):
                 loss = self._one_step(pool)
                 running = loss if running == 0 else 0.98 * running + 0.02 * loss
                 if (self.spent.wall - last) * 60 >= self.settings.save_seconds:
@@ -137,7 +142,7 @@ class _Run:
         _sum_gradients(self.copies)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.spent.share, settings)
+            group["lr"] = learning_rate_at(self.spent.share(self.step), settings)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
         else:
@@ -196,7 +201,7 @@ class _Run:
     def _resume(self) -> tuple[float, float]:
         """Take up what the folder holds; gives the minutes used before."""
         described = asdict(self.settings)
-        for bound in ("minutes", "wall_minutes", "clock", "threads", "save_seconds"):
+        for bound in _BOUNDS:
             described.pop(bound)
         described = json.loads(json.dumps(described))
         settings_file, state_file = self.folder / SETTINGS_FILE, self.folder / STATE_FILE

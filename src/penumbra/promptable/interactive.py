@@ -197,7 +197,7 @@ def interactive_step(
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             logits, iou = decode(model, features, clicks)
         target = _reduced(torch.from_numpy(masks), logits)
-        counted = (_reduced(valid, logits) > 0.5)[torch.from_numpy(clicks.image)]
+        counted = _reduced(valid, logits)[torch.from_numpy(clicks.image)] * _weights(target)
         single = torch.from_numpy(clicks.single)
         value = objects_loss(logits, iou, target, counted, single, name=loss)
         # Later rounds see half of the objects: they weigh half as much.
@@ -227,6 +227,26 @@ def _reduced(masks: Tensor, logits: Tensor) -> Tensor:
     """Average (…, S, S) over the pixels of one logit each."""
     factor = masks.shape[-1] // logits.shape[-1]
     return F.avg_pool2d(masks.float().unsqueeze(1), factor).squeeze(1)
+
+
+def _weights(target: Tensor) -> Tensor:
+    """Weigh pixels (P, h, w): 1 in and around an object's box, and as much again in all the rest.
+
+    Of an object of a hundredth of the image the background would be all that counts otherwise,
+    and a model that sees no object at all would be nearly right.
+    """
+    height, width = target.shape[-2:]
+    near = torch.zeros_like(target)
+    for plane, mask in zip(near, target > 0, strict=True):
+        rows, columns = (torch.nonzero(mask.any(axis)).flatten() for axis in (1, 0))
+        if not len(rows):
+            continue
+        (top, bottom), (left, right) = ((int(r[0]), int(r[-1]) + 1) for r in (rows, columns))
+        down, across = 2 + (bottom - top) // 2, 2 + (right - left) // 2
+        plane[max(0, top - down) : bottom + down, max(0, left - across) : right + across] = 1
+    inside = near.sum((1, 2), keepdim=True)
+    share = (inside / (height * width - inside).clamp_min(1)).clamp_max(1)
+    return torch.where(near > 0, near, share)
 
 
 def _corrected(

@@ -24,6 +24,8 @@ class ScratchSettings:
         clock: ``"cpu"`` counts the processor time of this process divided by its threads, which
             on a machine with nothing else to do is the time on the wall.
         wall_minutes: a bound on the wall as well, whatever the clock.
+        steps: a bound on the steps as well. Where it comes first by far, two runs have the same
+            learning rates and end with the same bits; where the clock does, they do not.
         seed: of weights and draws.
         threads: of the processor: 1, or 2 for the two halves of a step side by side.
         learning_rate: peak, after a warm-up over `warm_up` of the budget, then a cosine to zero.
@@ -42,6 +44,7 @@ class ScratchSettings:
     minutes: float = 60.0
     clock: Clock = "cpu"
     wall_minutes: float | None = None
+    steps: int | None = None
     seed: int = 0
     threads: int = 2
     learning_rate: float = 1e-3
@@ -99,10 +102,11 @@ class Spent:
         used = time.process_time() - self._started[0]
         return self._before[0] + used / 60 / self._settings.threads
 
-    @property
-    def share(self) -> float:
-        """Share of the budget; 1 and above when it is spent."""
+    def share(self, step: int) -> float:
+        """Give the share of the budget that is used; 1 and above when it is spent."""
         share = self.minutes / self._settings.minutes
         if self._settings.wall_minutes is not None:
             share = max(share, self.wall / self._settings.wall_minutes)
+        if self._settings.steps is not None:
+            share = max(share, step / self._settings.steps)
         return share

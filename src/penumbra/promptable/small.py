@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,9 @@ FOLDER_VARIABLE = "PENUMBRA_MODELS"
 COMMAND = "python benchmarks/promptable_small.py --out FOLDER/small"
 """What makes the model again."""
 
-_POSITION_SCALE = 2.0
+_FREQUENCIES = (0.1, 3.0)
+_NEARNESS = 3.0
+_EMBEDDING_SCALE = 0.3
 
 
 def small_config(
@@ -76,8 +79,10 @@ def small_config(
 def new_small_model(config: Any = None, *, seed: int = 0) -> nn.Module:
     """Build the model with random weights that `seed` decides; torch's own state is left alone.
 
-    Positions are Fourier features of frequencies drawn from N(0, 2²) and never trained: the
-    library's default, made to be overwritten by a checkpoint, is two hundred times as large.
+    The library's own random weights are made to be overwritten by a checkpoint: nothing is learned
+    from them in the time that there is. These begin where a prompt already has a place: positions
+    are sines of x and of y alone, with wavelengths from five images to a sixth of one, and the
+    decoder's queries and keys start out equal, so that tokens attend to what lies near them.
 
     Args:
         config: from `small_config`.
@@ -87,17 +92,53 @@ def new_small_model(config: Any = None, *, seed: int = 0) -> nn.Module:
         MissingExtraError: transformers is not installed.
     """
     transformers = _transformers()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         model: Any = transformers.SamModel(small_config() if config is None else config)
-        positions = model.shared_image_embedding.positional_embedding
-        with torch.no_grad():
-            positions.normal_(std=_POSITION_SCALE)
-            model.prompt_encoder.shared_embedding.positional_embedding.copy_(positions)
+        for module in model.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+                module.reset_parameters()
+        _place_positions(model)
+        _let_tokens_see_near(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("shared" not in name)
     built: nn.Module = model
     return built
+
+
+def _place_positions(model: Any) -> None:
+    features = model.shared_image_embedding.positional_embedding
+    half = features.shape[1] // 2
+    low, high = (math.log10(frequency) for frequency in _FREQUENCIES)
+    frequencies = torch.logspace(low, high, half)
+    features.zero_()
+    features[0, :half], features[1, half : 2 * half] = frequencies, frequencies
+    model.prompt_encoder.shared_embedding.positional_embedding.copy_(features)
+    # The encoder's positions are learned, from sines of one period to as many as fit.
+    table = model.vision_encoder.pos_embed
+    side, channels = table.shape[1], table.shape[3]
+    octaves = math.log2(max(2, side)) - 1
+    angles = (
+        math.pi
+        * torch.arange(side)[:, None]
+        / side
+        * 2 ** torch.linspace(0, octaves, channels // 4)
+    )
+    waves = 0.5 * torch.cat([angles.sin(), angles.cos()], dim=1)
+    down, across = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
+    table[0, :, :, : 2 * waves.shape[1]] = torch.cat([down, across], dim=2)
+
+
+def _let_tokens_see_near(model: Any) -> None:
+    for module in model.mask_decoder.modules():
+        if hasattr(module, "q_proj"):
+            module.q_proj.weight.mul_(_NEARNESS)
+            module.k_proj.weight.copy_(module.q_proj.weight)
+    encoder, decoder = model.prompt_encoder, model.mask_decoder
+    # What a token is must not drown where it is.
+    for embedding in (*encoder.point_embed, encoder.not_a_point_embed, encoder.no_mask_embed,
+                      decoder.iou_token, decoder.mask_tokens):  # fmt: skip
+        embedding.weight.mul_(_EMBEDDING_SCALE)
 
 
 def save_model(model: nn.Module, folder: Path, *, weights: dict[str, Any] | None = None) -> None:
