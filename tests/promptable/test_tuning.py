@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import SamModel
-from transformers.models.sam.modeling_sam import SamVisionEncoder
+from transformers.models.sam.modeling_sam import SamPatchEmbeddings
 
 from penumbra.errors import RunError, SettingsError
 from penumbra.inference.predictor import Predictor
@@ -19,15 +19,15 @@ from penumbra.training.run import Run
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """Count how many images the encoder has seen."""
+    """Count how many images the encoder has seen, by its first layer."""
     seen = []
-    original = SamVisionEncoder.forward
+    original = SamPatchEmbeddings.forward
 
     def counting(self, pixel_values=None, **options):
         seen.append(len(pixel_values))
         return original(self, pixel_values, **options)
 
-    monkeypatch.setattr(SamVisionEncoder, "forward", counting)
+    monkeypatch.setattr(SamPatchEmbeddings, "forward", counting)
     return seen
 
 
