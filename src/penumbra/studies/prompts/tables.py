@@ -110,10 +110,12 @@ def difference(
         Over the seeds, and the images, that both have; empty where there are none.
     """
     shared = [value for value in one.seeds if value in other.seeds]
+    if not (whole or shared):
+        return {}
     mine = one.means(one.seeds if whole else shared)
     theirs = other.means(other.seeds if whole else shared)
     names = [name for name in mine if name in theirs]
-    if not names or not (whole or shared):
+    if not names:
         return {}
     groups = [one.groups[name] for name in names]
     change = {m: [mine[n][m] - theirs[n][m] for n in names] for m in PROMPTED_METRICS}
