@@ -58,7 +58,7 @@ def freeze_run(
     check_weights(network)
     try:
         preprocess = Preprocess.model_validate(document["preprocess"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, SettingsError) as error:
         raise RunError(
             expected(f"model.json in {run}", "one with preprocess", f"a problem with {error}",
                      "the run folder itself")

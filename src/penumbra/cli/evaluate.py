@@ -51,7 +51,7 @@ class Empty(StrEnum):
 
 @verb
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or sam:NAME.")],
     source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path or a manifest.")],
     out: Annotated[Path, typer.Option("--out", help="Where the results go.")],
     split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = SplitName.test,
@@ -71,6 +71,17 @@ def evaluate(
             "--shift", help="Also under corruptions: all, or a list such as blur,contrast:3."
         ),
     ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            help="Promptable models: box, jittered-box, point1, point3 …, comma-separated.",
+        ),
+    ] = None,
+    objects: Annotated[
+        str | None,
+        typer.Option("--objects", help="Promptable models: components (default) or class."),
+    ] = None,
     sampler: SamplerText = None,
     member: Members = None,
     symmetry: Symmetry = None,
@@ -81,11 +92,29 @@ def evaluate(
     """Measure a run: metrics.json, per_image.csv and report.html, intervals over groups.
 
     For a manifest its own splits count; for any other source those of the run, so that what was
-    trained on is never called a test.
+    trained on is never called a test. A promptable model (a tuned run, or sam:NAME) is prompted
+    for every object. Where a source has boxes and no masks, masks are measured by the boxes.
     """
+    from penumbra.cli import evaluate_otherwise
     from penumbra.evaluation.shift import parse_shifts
 
     shifts = () if shift is None else parse_shifts(shift)
+    asked = {"--prompt": prompt, "--objects": objects}
+    passes = {
+        "--shift": shift, "--sampler": sampler, "--member": member, "--symmetry": symmetry,
+    }  # fmt: skip
+    about: dict[str, Any] = {"split": split.value, "target": target, "seed": seed, "json": json}
+    if evaluate_otherwise.needs_prompts(run):
+        evaluate_otherwise.refuse(passes, "a promptable model")
+        return evaluate_otherwise.by_prompts(
+            run, source, out, prompt=prompt, objects=objects, device=device, **about
+        )
+    evaluate_otherwise.refuse(asked, "a run that needs no prompt")
+    options = predictor_options(sampler, member, symmetry, uncalibrated)
+    options |= {"threshold": threshold, "device": device}
+    if evaluate_otherwise.meets_boxes(run, source, split=split.value, target=target):
+        evaluate_otherwise.refuse({"--shift": shift}, "a source with boxes and no masks")
+        return evaluate_otherwise.by_boxes(run, source, out, **about, **options)
     from penumbra.evaluation.of_run import evaluate_run
 
     shared: dict[str, Any] = {
@@ -94,9 +123,7 @@ def evaluate(
         "command": command_line(),
         "created": now(),
         "progress": track,
-        "threshold": threshold,
-        "device": device,
-        **predictor_options(sampler, member, symmetry, uncalibrated),
+        **options,
     }
     scored = evaluate_run(run, source, out, split=split.value, target=target, **shared)
     evaluation = scored.evaluation

@@ -12,10 +12,12 @@ from penumbra.cli import (
     benchmark,
     calibrate,
     dataset,
+    embed,
     evaluate,
     models,
     predict,
     quick_start,
+    segment,
     split,
     study,
     train,
@@ -54,6 +56,8 @@ def overview(
 app.command("split")(split.split)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("segment")(segment.segment)
+app.command("embed")(embed.embed)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)

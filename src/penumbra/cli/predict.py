@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penumbra.cli.images import image_files, own_stems
 from penumbra.cli.session import (
     Finished,
     Json,
@@ -66,17 +67,8 @@ def predict(
     predictor = Predictor.load(
         run, threshold=threshold, precision=precision, device=device, **options
     )
-    files, findings = _files(images)
-    if any(file.parent.resolve() == out.resolve() for file in files):
-        raise SettingsError(
-            expected(
-                f"--out {out}",
-                "another folder than the images'",
-                "the same, where STEM_mask.png may be a mask of your own",
-                f"--out {out / 'predictions'}",
-            )
-        )
-    stems = _stems(files)
+    files, findings = image_files(images, out)
+    stems = own_stems(files)
     results: list[dict[str, Any]] = []
     learned = predictor.calibration
     withheld = None if learned is None else learned.withheld(predictor.sampler)
@@ -115,45 +107,6 @@ def _lines(results: list[dict[str, Any]], files: int, out: Path) -> list[str]:
         doubt = max(results, key=lambda result: result["mean_uncertainty"])
         lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
     return lines
-
-
-def _files(paths: list[Path]) -> tuple[list[Path], list[dict[str, str]]]:
-    """Give the image files named or held by the folders named; a folder of none is a finding."""
-    from penumbra.errors import expected
-    from penumbra.imaging.files import looks_like_image
-
-    files: list[Path] = []
-    findings: list[dict[str, str]] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if looks_like_image(p))
-        files += inside
-        if not inside:
-            inner = path / "images"
-            better = (
-                str(inner) if inner.is_dir() else "another folder; those inside are not searched"
-            )
-            message = expected(f"the folder {path}", "one of image files", "none in it", better)
-            findings.append({"kind": "no-images", "image": str(path), "message": message})
-    return files, findings
-
-
-def _stems(files: list[Path]) -> list[str]:
-    """Give each file a stem of its own, so that a/1.png and b/1.png do not meet."""
-    stems: list[str] = []
-    taken: set[str] = set()
-    for file in files:
-        # A backslash parts folders on Windows, where the results may be read.
-        base = file.stem.replace("\\", "_")
-        stem, number = base, 2
-        # macOS and Windows hold two names that differ in case alone to be one file.
-        while stem.casefold() in taken:
-            stem, number = f"{base}-{number}", number + 1
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
 
 
 def _one(

@@ -1,4 +1,4 @@
-"""`penumbra study`: grids of networks, samplers and shifts, with paired intervals."""
+"""`penumbra study`: grids of networks, samplers, shifts and prompts, with paired intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from penumbra.cli.session import Finished, Json, say, track, verb
+from penumbra.cli.study_prompts import prompts
 
 app = typer.Typer(no_args_is_help=True, help="Run a grid of evaluations and compare its rows.")
 
@@ -15,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, help="Run a grid of evaluations and comp
 @app.callback()
 def overview() -> None:
     """Run a grid of evaluations and compare its rows."""
+
+
+app.command("prompts")(prompts)
 
 
 @app.command("noise")

@@ -32,7 +32,14 @@ def train(
         Path | None, typer.Option("--experiment", help="Settings as YAML; options go over them.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="An architecture; see `penumbra models`.")
+        str | None,
+        typer.Option(
+            "--model", help="An architecture, see `penumbra models`; or sam:NAME to tune that one."
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option("--tune", help="What of a sam:NAME is tuned: decoder, lora or full."),
     ] = None,
     width: Annotated[
         int | None, typer.Option("--width", min=1, help="Channels of a U-Net's first level.")
@@ -64,10 +71,34 @@ def train(
 
     Without a manifest the source is split first (see `penumbra split`). Everything that is
     needed to repeat the training is in the run's experiment.yaml.
+
+    With --model sam:NAME a promptable model is tuned: NAME is `small`, a name on the hub, a folder,
+    a .pth file or a tuned run.
     """
     if source is not None and not resume:
         check_source(source, target)
     from rich.console import Console
+
+    from penumbra.cli.tuning import is_tuning, tune_run
+
+    if is_tuning(model, tune, experiment, out if resume else None):
+        return tune_run(
+            experiment,
+            out,
+            resume=resume,
+            changes=change or [],
+            top={"source": source, "target": target, "classes": class_names(classes)},
+            training={
+                "max_minutes": max_minutes,
+                "epochs": epochs,
+                "seed": seed,
+                "device": device,
+                "deterministic": deterministic or None,
+            },
+            model=model,
+            mode=tune,
+            width=width,
+        )
 
     from penumbra.training.experiment import Experiment
     from penumbra.training.loop import train as train_run

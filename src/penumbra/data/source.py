@@ -123,6 +123,11 @@ class Source(Sequence[Sample]):
             )
 
 
+def has_boxes_alone(source: Source) -> bool:
+    """Tell whether a source knows boxes, and a mask of none of its samples."""
+    return source.read_boxes is not None and not any(record.masks for record in source.records)
+
+
 def require_masks(source: Source) -> None:
     """Raise where not a single sample of `source` has a mask; some without are fine.
 

@@ -260,7 +260,7 @@ def _load(
             "preprocess": Preprocess.model_validate(document["preprocess"]),
             "class_names": [str(name) for name in document["class_names"]],
         }
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, SettingsError) as error:
         raise RunError(
             expected(
                 f"model.json in {folder}",

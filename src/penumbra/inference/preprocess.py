@@ -7,14 +7,15 @@ image in exactly the same way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from penumbra.errors import ImageFileError, expected
+from penumbra.errors import ImageFileError, SettingsError, expected
+from penumbra.imaging.filters import FilterChain
 
 Fit = Literal["crop", "resize"]
 
@@ -27,7 +28,9 @@ class Preprocess(BaseModel):
             that an image is scaled to (``resize``).
         fit: ``"crop"`` keeps the resolution; ``"resize"`` scales the whole image, aspect ratio
             kept, and fills up to a square with the image's mean.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey) or 3 (RGB); 3 where a filter of ``mode: channels`` makes three.
+        filters: applied to the whole image at the resolution that the network works at, after
+            `fit` and before any tile is cut; see `FilterChain`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +38,25 @@ class Preprocess(BaseModel):
     size: int = Field(default=256, ge=16, le=4096)
     fit: Fit = "crop"
     channels: Literal[1, 3] = 1
+    filters: FilterChain = FilterChain()
+
+    def model_post_init(self, _context: Any) -> None:
+        """Check that the filters suit a network that sees pixels alone.
+
+        Raises:
+            SettingsError: a filter has ``mode: prompt``, or makes three channels for a network of
+                one.
+        """
+        if self.filters.prompt is not None:
+            raise SettingsError(
+                expected("the filters of this network", "without mode: prompt, since it takes no "
+                         "prompts", self.filters.label, "mode: replace, blend or channels")
+            )  # fmt: skip
+        if self.filters.stacks and self.channels != 3:
+            raise SettingsError(
+                expected("`channels`", "3 with a filter of mode: channels", self.channels,
+                         "image.channels=3 or auto")
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,9 +123,9 @@ def resize_longest(
 
 
 def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingImage:
-    """Bring an image to the network's resolution and channels and measure its statistics.
+    """Bring an image to the network's resolution and channels, filter it, measure its statistics.
 
-    The statistics are those of the whole image, so that every tile of it is scaled alike.
+    Filters and statistics are those of the whole image, so that every tile of it is treated alike.
 
     Args:
         image: (H, W, C), uint8, uint16 or float32, C = 1 or 3.
@@ -124,6 +146,7 @@ def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingIma
     pixels = with_channels(image, preprocess.channels)
     if preprocess.fit == "resize":
         pixels = resize_longest(pixels, preprocess.size)
+    pixels = preprocess.filters.apply(pixels)
     mean, std = float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
     # A constant image has no spread; it becomes zeros rather than a division by zero.
     return WorkingImage(pixels, mean, max(std, 1e-6), size)

@@ -24,6 +24,8 @@ from penumbra.storage import write_bytes, write_json
 FORMAT_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILE = "model.json"
+PROMPTABLE = "promptable"
+"""What `kind` in `model.json` says of a run that answers prompts; other runs have no `kind`."""
 
 
 def _remember_arguments(init: Callable[..., None]) -> Callable[..., None]:
@@ -161,13 +163,20 @@ def load_model(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
         The network in evaluation mode, and the whole of `model.json`.
 
     Raises:
-        RunError: a file is missing or damaged, or the weights do not fit the network.
+        RunError: a file is missing or damaged, the weights do not fit the network, or the run is
+            one of a promptable model.
         ModelError: the architecture is not in the catalogue, or names a module in the folder.
     """
     from penumbra.models.catalogue import build_model  # noqa: PLC0415 - the list needs us
     from penumbra.models.wrap import refuse_code_in  # noqa: PLC0415 - it needs us
 
     document = read_model_json(folder)
+    if document.get("kind") == PROMPTABLE:
+        raise RunError(
+            expected(str(folder), "a run whose network segments without being asked",
+                     "one that tuned a promptable model",
+                     f"`penumbra segment IMAGE --box x0,y0,x1,y1 --model {folder}`")
+        )  # fmt: skip
     architecture, arguments = document.get("architecture"), document.get("arguments")
     if not isinstance(architecture, str) or not isinstance(arguments, dict):
         raise RunError(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from penumbra.errors import PenumbraError, SettingsError, expected
+from penumbra.errors import SettingsError, expected
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable
 from penumbra.studies import cell as cells
@@ -18,24 +14,10 @@ from penumbra.studies.grid import Fitting, Training, Work, cells_of, needs, plan
 from penumbra.studies.networks import check_adopted, is_complete, train_network
 from penumbra.studies.places import Cell, Study
 from penumbra.studies.sets import divided
+from penumbra.studies.steps import Step, Steps, workers
 from penumbra.studies.variants import fit, is_fitted
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One piece of work that ended.
-
-    Attributes:
-        work: what it was.
-        seconds: how long it took; 0 where it had been done before.
-        problem: why it could not be done, or empty.
-    """
-
-    work: Work
-    seconds: float = 0.0
-    problem: str = ""
+_MISSING = "This network is missing, and no training was wanted."
 
 
 @dataclass(frozen=True)
@@ -53,7 +35,7 @@ class Progressed:
     cells: tuple[Cell, ...]
     made: int
     kept: int
-    problems: tuple[Step, ...]
+    problems: tuple[Step[Work], ...]
     left: int
 
 
@@ -120,10 +102,14 @@ def run_study(
             divided(study, settings)
     asked = cells_of(study, sets=sets, rows=rows)
     work = plan(study, asked)
-    hours = study.experiment.hours
-    until = None if hours is None else time.monotonic() + 3600 * hours
-    steps = _Steps(study, work, training=training, until=until)
-    with _workers(jobs) as submit:
+    steps: Steps[Work] = Steps(
+        work,
+        needs=functools.partial(needs, study),
+        is_there=functools.partial(is_there, study),
+        hours=study.experiment.hours,
+        refuse=lambda each: _MISSING if isinstance(each, Training) and not training else "",
+    )
+    with workers(jobs, functools.partial(perform, study)) as submit:
         for _ in progress(steps.go(submit, jobs), total=len(work), what="study"):
             pass
     return Progressed(asked, steps.made, steps.kept, tuple(steps.problems), steps.left)
@@ -135,125 +121,3 @@ def _check_known(option: str, names: Sequence[str] | None, known: Sequence[str])
         raise SettingsError(
             expected(option, f"some of {', '.join(known)}", unknown[0], f"{option} {known[0]}")
         )
-
-
-Submit = Callable[[Study, Work], "futures.Future[float]"]
-
-
-@dataclass
-class _Steps:
-    """Works through a plan; each piece starts when what it needs is there."""
-
-    study: Study
-    work: Sequence[Work]
-    training: bool
-    until: float | None
-    made: int = 0
-    kept: int = 0
-    problems: list[Step] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.waiting = dict.fromkeys(self.work)
-        self.done: set[Work] = set()
-        self.failed: set[Work] = set()
-
-    @property
-    def left(self) -> int:
-        """Pieces that were not begun."""
-        return len(self.waiting)
-
-    def go(self, submit: Submit, jobs: int) -> Iterator[Step]:
-        """Give each piece as it ends."""
-        running: dict[futures.Future[float], Work] = {}
-        while self.waiting or running:
-            while len(running) < jobs and (found := self._next()) is not None:
-                step = self._without_work(found)
-                if step is not None:
-                    yield step
-                else:
-                    running[submit(self.study, found)] = found
-            if not running:
-                return
-            ended, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-            for future in ended:
-                yield self._ended(running.pop(future), future)
-
-    def _next(self) -> Work | None:
-        """Take the first piece whose needs are there, or that cannot be done any more."""
-        if self.until is not None and time.monotonic() > self.until:
-            return None
-        for work in self.waiting:
-            missing = [need for need in needs(self.study, work) if need not in self.done]
-            if not missing or any(need in self.failed for need in missing):
-                del self.waiting[work]
-                return work
-        return None
-
-    def _without_work(self, work: Work) -> Step | None:
-        """Settle what needs no work: done before, impossible, or not wanted."""
-        if any(need in self.failed for need in needs(self.study, work)):
-            self.failed.add(work)
-            return Step(work)
-        try:
-            if is_there(self.study, work):
-                self.done.add(work)
-                self.kept += 1
-                return Step(work)
-        except PenumbraError as error:
-            return self._problem(work, str(error))
-        if isinstance(work, Training) and not self.training:
-            return self._problem(work, "This network is missing, and no training was wanted.")
-        return None
-
-    def _ended(self, work: Work, future: futures.Future[float]) -> Step:
-        try:
-            seconds = future.result()
-        except PenumbraError as error:
-            return self._problem(work, str(error))
-        self.done.add(work)
-        self.made += 1
-        return Step(work, seconds)
-
-    def _problem(self, work: Work, text: str) -> Step:
-        step = Step(work, problem=text)
-        self.failed.add(work)
-        self.problems.append(step)
-        return step
-
-
-@contextlib.contextmanager
-def _workers(jobs: int) -> Iterator[Submit]:
-    """Give what runs a piece of work: this process, or others with one thread each."""
-    if jobs == 1:
-        yield _at_once
-        return
-    before = {name: os.environ.get(name) for name in _THREADS}
-    # Libraries read these when they are loaded, which in a new process is before any of our code.
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    pool = futures.ProcessPoolExecutor(
-        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
-    )
-    try:
-        yield lambda study, work: pool.submit(perform, study, work)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _one_thread() -> None:
-    import torch  # noqa: PLC0415  # in the worker, after its environment is set
-
-    torch.set_num_threads(1)
-
-
-def _at_once(study: Study, work: Work) -> futures.Future[float]:
-    future: futures.Future[float] = futures.Future()
-    try:
-        future.set_result(perform(study, work))
-    except PenumbraError as error:
-        future.set_exception(error)
-    return future

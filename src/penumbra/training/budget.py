@@ -8,14 +8,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from penumbra.training.experiment import TrainingSettings
+from penumbra.training.experiment import OptimisationSettings
 from penumbra.training.module import learning_rate_factor
 
 DEFAULT_EPOCHS = 60
 _NO_BOUND = 1_000_000
 
 
-def epoch_bound(settings: TrainingSettings) -> int:
+def epoch_bound(settings: OptimisationSettings) -> int:
     """Give the number of epochs: the setting, or no bound where the clock bounds the run."""
     if settings.epochs is not None:
         return settings.epochs
@@ -47,7 +47,7 @@ class Budget(pl.Callback):
         steps_per_epoch: optimiser steps in an epoch.
     """
 
-    def __init__(self, settings: TrainingSettings, *, steps_per_epoch: int) -> None:
+    def __init__(self, settings: OptimisationSettings, *, steps_per_epoch: int) -> None:
         self.settings = settings
         self.total_steps = epoch_bound(settings) * steps_per_epoch
         self.max_seconds = None if settings.max_minutes is None else settings.max_minutes * 60

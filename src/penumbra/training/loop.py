@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import pickle
-import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from penumbra.training.module import SegmentationModule
 from penumbra.training.perturb import make_forward
 from penumbra.training.plan import TrainingPlan, make_plan
 from penumbra.training.progress import TrainingBar
-from penumbra.training.resume import resumed
+from penumbra.training.resume import resumed, take_up
 from penumbra.training.run import EXPERIMENT, Run, versions
 from penumbra.training.surroundings import bounded_threads, passed_on_keyboard, quiet
 from penumbra.training.validation import Validation, validate
@@ -119,6 +118,17 @@ def train(
         return _Training(plan, run, resume=resume, console=console, progress=progress).go()
 
 
+def tell(console: Console, decisions: Sequence[str], findings: Sequence[Finding]) -> None:
+    """Say what was decided and found before the hours that it may cost."""
+    for decision in decisions:
+        console.print(f"note: {decision}", highlight=False, markup=False, soft_wrap=True)
+    for finding in findings[:_TOLD]:
+        text = f"{finding.severity}: {finding.message}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if len(findings) > _TOLD:
+        console.print(f"… and {len(findings) - _TOLD} more findings (see --json)")
+
+
 class _Training:
     """One call of `train`, its parts in the order in which they are made."""
 
@@ -174,7 +184,8 @@ class _Training:
         else:
             self._check_network()
             self._begin()
-        self._tell()
+        if self.console is not None:
+            tell(self.console, self.plan.decisions, self.findings)
         if not (self.resume and self._finished()):
             self._fit()
         seconds, history = self.budget.clock.elapsed, self.keeper.history
@@ -195,18 +206,6 @@ class _Training:
             decisions=self.plan.decisions,
             findings=tuple(self.findings),
         )
-
-    def _tell(self) -> None:
-        """Say what was decided and found before the hours that it may cost."""
-        if self.console is None:
-            return
-        for decision in self.plan.decisions:
-            self.console.print(f"note: {decision}", highlight=False, markup=False, soft_wrap=True)
-        for finding in self.findings[:_TOLD]:
-            text = f"{finding.severity}: {finding.message}"
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        if len(self.findings) > _TOLD:
-            self.console.print(f"… and {len(self.findings) - _TOLD} more findings (see --json)")
 
     def _check_network(self) -> None:
         """Run a copy on an empty batch, so that one that does not fit leaves no run behind."""
@@ -240,24 +239,7 @@ class _Training:
 
     def _finished(self) -> bool:
         """Whether the checkpoint is already at the bound; takes its state over if so."""
-        if not self.run.checkpoint.is_file():
-            raise RunError(
-                expected(f"a checkpoint in {self.run.folder}", "there to resume from", "none",
-                         "training again into a new folder; the first epoch had not ended")
-            )  # fmt: skip
-        try:
-            state = torch.load(self.run.checkpoint, map_location="cpu", weights_only=True)
-            callbacks = state["callbacks"]
-            self.budget.load_state_dict(callbacks[self.budget.state_key])
-            self.keeper.load_state_dict(callbacks[self.keeper.state_key])
-            epochs = int(state["epoch"]) + 1
-        except (OSError, EOFError, RuntimeError, KeyError, TypeError, ValueError,
-                pickle.UnpicklingError, struct.error) as error:  # fmt: skip
-            reason = str(error).splitlines()[0] if str(error) else repr(error)
-            raise RunError(
-                expected(str(self.run.checkpoint), "a checkpoint of this version", reason,
-                         "a fresh copy of the run folder, or training again into a new one")
-            ) from error  # fmt: skip
+        epochs = take_up(self.run, [self.budget, self.keeper])
         # Worker processes ask for their first crops before Lightning tells the epoch.
         self.sampler.set_epoch(epochs)
         return epochs >= epoch_bound(self.settings) or self.budget.spent

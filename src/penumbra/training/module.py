@@ -14,7 +14,12 @@ from penumbra.inference.backend import in_channels_last
 from penumbra.models.ssn_unet import LowRankNormal
 from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.training.augmentation import Augmentation
-from penumbra.training.experiment import Optimizer, Schedule, TrainingSettings
+from penumbra.training.experiment import (
+    OptimisationSettings,
+    Optimizer,
+    Schedule,
+    TrainingSettings,
+)
 from penumbra.training.losses import SSN_SAMPLES, LossFunction
 from penumbra.training.perturb import batch_keys, make_forward
 
@@ -48,25 +53,27 @@ def learning_rate_factor(schedule: Schedule, progress: float) -> float:
 def make_optimizer(
     name: Optimizer,
     parameters: Sequence[nn.Parameter],
-    settings: TrainingSettings,
+    settings: OptimisationSettings,
     *,
     gates: Sequence[nn.Parameter] = (),
+    gate_rate: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build an optimiser; biases and norms (one-dimensional parameters) are not decayed.
 
     Args:
         name: which.
         parameters: of the network.
-        settings: learning rate, decay, and the gates' rate.
+        settings: learning rate and decay.
         gates: of noise injectors, not among `parameters`. They are a group of their own, without
             decay: it would pull their logits to 0, the gates to one half, and pass for learning.
+        gate_rate: their learning rate, relative to that of the weights.
     """
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if gates:
-        groups.append({"params": list(gates), "weight_decay": 0.0, "rate": settings.gate_rate})
+        groups.append({"params": list(gates), "weight_decay": 0.0, "rate": gate_rate})
     if name == "sgd":
         return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.99, nesterov=True)
     if name == "adam":
@@ -136,7 +143,13 @@ class SegmentationModule(pl.LightningModule):
         parameters = [
             p for p in self.network.parameters() if p.requires_grad and id(p) not in known
         ]
-        return make_optimizer(self.settings.optimizer, parameters, self.settings, gates=gates)
+        return make_optimizer(
+            self.settings.optimizer,
+            parameters,
+            self.settings,
+            gates=gates,
+            gate_rate=self.settings.gate_rate,
+        )
 
 
 def _step_seed(seed: int, step: int) -> int:

@@ -131,7 +131,7 @@ def make_plan(experiment: Experiment, *, progress: Progress = silent) -> Trainin
         update={
             "target": source.target,
             "classes": source.class_names,
-            "image": experiment.image.model_copy(update=preprocess.model_dump()),
+            "image": experiment.image.model_copy(update=dict(preprocess)),
             "model": _resolve_model(experiment),
         }
     )
@@ -184,11 +184,16 @@ def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, 
             if fit == "crop" and images:
                 size = _no_larger_than(images, size)
             decisions.append(f"images are {how} {size} pixels (longest side {longest:.0f})")
-        if channels == "auto":
+        if channels == "auto" and settings.filters.stacks:
+            channels = 3
+        elif channels == "auto":
             channels = 3 if any(map(_has_colour, images)) else 1
             decisions.append("images are in colour" if channels == 3 else "images are grey")
+    if settings.filters:
+        decisions.append(f"images are filtered: {settings.filters.label}")
     resolved: Literal[1, 3] = 3 if channels == 3 else 1
-    return Preprocess(size=size, fit=fit, channels=resolved), tuple(decisions)
+    preprocess = Preprocess(size=size, fit=fit, channels=resolved, filters=settings.filters)
+    return preprocess, tuple(decisions)
 
 
 def _no_larger_than(images: list[NDArray[np.generic]], size: int) -> int:

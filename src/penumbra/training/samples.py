@@ -7,7 +7,7 @@ from typing import Literal
 
 from penumbra.data.layouts import layout_named, open_source
 from penumbra.data.manifest import is_manifest, read_assignment, read_manifest
-from penumbra.data.source import Source, require_masks
+from penumbra.data.source import Source, has_boxes_alone, require_masks
 from penumbra.data.split import select
 from penumbra.errors import RunError, SourceError, expected
 from penumbra.training.run import Run
@@ -16,12 +16,25 @@ SplitChoice = Literal["train", "val", "test", "all"]
 
 
 def open_for_run(
-    run: Run, text: str | Path, *, split: SplitChoice, target: str | None = None
+    run: Run,
+    text: str | Path,
+    *,
+    split: SplitChoice,
+    target: str | None = None,
+    with_masks: bool = True,
 ) -> Source:
     """Open the samples of a split for a run.
 
     A manifest says the split itself. For any other source the run's own manifest does, so that
     what a network was trained on is never called its test.
+
+    Args:
+        run: the run.
+        text: ``LAYOUT:PATH``, a path or a manifest.
+        split: which samples.
+        target: what the masks show; by default what the run was trained on, where the layout has
+            it.
+        with_masks: whether a source without any mask is refused.
 
     Raises:
         RunError: the run's `model.json` names no classes, or there is no manifest to say the split.
@@ -33,8 +46,9 @@ def open_for_run(
         chosen = source if split == "all" else select(source, assignment, split)
     else:
         source = _opened(run, text, target)
-        require_masks(source)
-        chosen = source if split == "all" else _split_of_run(run, source, split)
+        if with_masks:
+            require_masks(source)
+        chosen = source if split == "all" else split_of_run(run, source, split)
     if source.n_classes != len(names):
         raise SourceError(
             expected(
@@ -72,10 +86,14 @@ def trained_on(run: Run, source: Source) -> frozenset[str]:
 def _opened(run: Run, text: str | Path, target: str | None) -> Source:
     source = open_source(text, target=target)
     own = run.experiment().target if run.exists else None
-    # A run that learned from boxes may be checked against masks of a layout that has no targets.
-    if target is None and own is not None and layout_named(source.layout).targets:
-        return open_source(text, target=own)
-    return source
+    targets = layout_named(source.layout).targets
+    # A run that learned from boxes may be checked against masks of a layout that has no targets,
+    # and one that learned from masks against boxes, which show what they show.
+    if target is not None or own is None or not targets:
+        return source
+    if own not in targets and has_boxes_alone(source):
+        return source
+    return open_source(text, target=own)
 
 
 def _class_names(run: Run) -> tuple[str, ...]:
@@ -87,7 +105,13 @@ def _class_names(run: Run) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _split_of_run(run: Run, source: Source, split: str) -> Source:
+def split_of_run(run: Run, source: Source, split: str) -> Source:
+    """Choose the samples of a source that the run's own manifest has in a split.
+
+    Raises:
+        RunError: the run has no manifest.
+        SourceError: the manifest names none of the samples.
+    """
     if not run.manifest.is_file():
         raise RunError(
             expected(f"{run.manifest}", "there to say the split", "no file",

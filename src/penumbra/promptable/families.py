@@ -1,0 +1,118 @@
+"""The one visible list of families of promptable models, and what each of them needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from penumbra.errors import MissingExtraError, ModelError, expected
+from penumbra.promptable.prompts import PromptKind
+
+ALL_KINDS: frozenset[PromptKind] = frozenset(("box", "point", "mask"))
+
+
+@dataclass(frozen=True)
+class Family:
+    """What models of one kind have in common.
+
+    Attributes:
+        name: short, stable.
+        model_type: what ``config.json`` calls it.
+        architecture: the class in transformers.
+        accepts: the kinds of prompt it was trained with.
+        fit: how an image is brought to its square input.
+        values: how pixel values are scaled.
+        decoder: which way its masks are computed.
+        halves: whether its encoder runs in bfloat16 on its own.
+        needs: packages beside those of ``[sam]``.
+    """
+
+    name: str
+    model_type: str
+    architecture: str
+    accepts: frozenset[PromptKind] = ALL_KINDS
+    fit: Literal["longest", "stretch"] = "longest"
+    values: Literal["standard", "minmax"] = "standard"
+    decoder: Literal["sam", "sam-hq", "sam2"] = "sam"
+    halves: bool = True
+    needs: tuple[str, ...] = ()
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family("sam", "sam", "SamModel"),
+    Family("sam-hq", "sam_hq", "SamHQModel", decoder="sam-hq"),
+    # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
+    # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
+    Family("medsam", "sam", "SamModel", frozenset(("box",)), "stretch", "minmax"),
+    # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
+    Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", halves=False,
+           needs=("torchvision",)),
+    Family("edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", halves=False,
+           needs=("torchvision",)),
+    Family("sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
+           halves=False, needs=("torchvision",)),
+)  # fmt: skip
+"""Those of SAM 2 and later are loaded where torchvision is installed, which parts of their library
+need; the core of this project never needs it."""
+
+
+def family_named(name: str) -> Family:
+    """Give the family of this name.
+
+    Raises:
+        ModelError: there is none.
+
+    Examples:
+        >>> sorted(family_named("medsam").accepts)
+        ['box']
+    """
+    for family in FAMILIES:
+        if family.name == name:
+            return family
+    names = ", ".join(family.name for family in FAMILIES)
+    raise ModelError(expected("`family`", f"one of {names}", repr(name), "one of these"))
+
+
+def family_of(config: dict[str, Any], *, called: str) -> Family:
+    """Recognise the family by ``model_type``, and MedSAM, which has SAM's, by what it is called.
+
+    Args:
+        config: what ``config.json`` holds.
+        called: the name or path it was asked for by.
+
+    Raises:
+        ModelError: no family has this type.
+    """
+    kind = config.get("model_type")
+    known = [family for family in FAMILIES if family.model_type == kind]
+    if not known:
+        names = ", ".join(sorted({family.model_type for family in FAMILIES}))
+        raise ModelError(
+            expected(f"the model_type of {called}", f"one of {names}", repr(kind),
+                     "a checkpoint of the SAM family")
+        )  # fmt: skip
+    if kind == "sam":
+        origins = f"{called} {config.get('_name_or_path', '')}".lower()
+        return family_named("medsam" if "medsam" in origins else "sam")
+    return known[0]
+
+
+def require(family: Family) -> None:
+    """Check that what this family needs is installed.
+
+    Raises:
+        MissingExtraError: the text says what to install.
+    """
+    if find_spec("transformers") is None:
+        raise MissingExtraError(
+            expected("transformers", "installed, since a promptable model is to be loaded",
+                     "nothing", 'pip install "penumbra-segmentation[sam]"')
+        )  # fmt: skip
+    missing = [package for package in family.needs if find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            expected(f"{', '.join(missing)} for a model of the family {family.name}", "installed",
+                     "nothing", f"pip install {' '.join(missing)} in the build that fits your "
+                     "torch, or a model of the families sam, sam-hq or medsam")
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Studies of prompts: filters × kinds of prompts × tunings of a promptable model, by patient."""

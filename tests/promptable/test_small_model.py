@@ -1,0 +1,146 @@
+"""The small model: what it is, that it loads as any SAM does, and that its steps are SAM's."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from penumbra.errors import ModelError
+from penumbra.promptable import PromptableSegmenter
+from penumbra.promptable.interactive import Clicks, decode, interactive_step
+from penumbra.promptable.prompt_sampling import PromptSampling, SampledPrompts, keyed_generator
+from penumbra.promptable.scenes import Scene
+from penumbra.promptable.small import find_small, new_small_model, save_model, small_config
+
+pytest.importorskip("transformers")
+
+TINY = {"patch": 16, "width": 16, "layers": 2, "heads": 2, "everywhere": (1,),
+        "decoder_width": 16, "decoder_mlp": 32}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return new_small_model(small_config(**TINY), seed=3).eval()
+
+
+def _clicks(count, clicks, *, has_box, seed=0):
+    generator = np.random.default_rng(seed)
+    near = generator.uniform(0, 100, (count, 2))
+    boxes = np.concatenate([near, near + generator.uniform(5, 150, (count, 2))], 1)
+    points = generator.uniform(0, 255, (count, clicks, 2)).astype(np.float32)
+    labels = generator.integers(0, 2, (count, clicks)).astype(np.int8)
+    has_box = np.asarray(has_box)
+    labels[has_box, 0] = -1
+    prompts = SampledPrompts(boxes.astype(np.float32), has_box, points, labels)
+    return Clicks(prompts, np.zeros(count, np.int64))
+
+
+def test_the_checkpoint_is_small():
+    model = new_small_model()
+    assert sum(p.numel() for p in model.parameters()) * 4 < 15e6
+
+
+def test_weights_are_a_function_of_the_seed_and_torchs_state_stays(tiny):
+    before = torch.get_rng_state()
+    again = new_small_model(small_config(**TINY), seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    for name, value in tiny.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    other = new_small_model(small_config(**TINY), seed=4).state_dict()
+    assert not torch.equal(other["mask_decoder.iou_token.weight"],
+                           tiny.state_dict()["mask_decoder.iou_token.weight"])  # fmt: skip
+
+
+def test_positions_are_shared_and_of_moderate_frequency(tiny):
+    mine = tiny.shared_image_embedding.positional_embedding
+    assert torch.equal(mine, tiny.prompt_encoder.shared_embedding.positional_embedding)
+    assert 0 < float(mine.abs().max()) <= 3.01
+    assert not mine.requires_grad
+
+
+def test_it_loads_as_any_model_of_its_family_does(tiny, tmp_path):
+    save_model(tiny, tmp_path / "small")
+    segmenter = PromptableSegmenter.from_pretrained(tmp_path / "small", precision="float32")
+    assert segmenter.size == 256
+    assert {"box", "point", "mask"} <= set(segmenter.accepts)
+    for name, value in segmenter.model.state_dict().items():
+        assert torch.equal(value, tiny.state_dict()[name]), name
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 1), np.uint8)
+    answer = segmenter.predict(segmenter.embed(image), boxes=np.array([[5, 5, 40, 30]]))
+    assert answer[0].probabilities.shape == (2, 60, 80)
+
+
+def test_small_is_looked_for_where_the_variable_says(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PENUMBRA_MODELS", str(tmp_path))
+    with pytest.raises(ModelError, match=r"promptable_small\.py"):
+        find_small()
+    save_model(tiny, tmp_path / "small")
+    assert find_small() == tmp_path / "small"
+    assert json.loads((tmp_path / "small" / "config.json").read_text())["model_type"] == "sam"
+    assert PromptableSegmenter.from_pretrained("small").size == 256
+
+
+@pytest.mark.parametrize("clicks", [1, 2, 4])
+@torch.no_grad()
+def test_all_four_masks_are_those_of_the_library(tiny, clicks):
+    """Boxes and points answered in one call are what the library answers to each kind alone."""
+    pixels = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    features = tiny.vision_encoder(pixels).last_hidden_state
+    mixed = _clicks(4, clicks, has_box=[True, False, True, False])
+    logits, iou = decode(tiny, features, mixed)
+    p = mixed.prompts
+    for row in range(4):
+        first = 1 if p.has_box[row] else 0
+        given = {}
+        if p.has_box[row]:
+            given["input_boxes"] = torch.from_numpy(p.boxes[row])[None, None]
+        if clicks > first:
+            given["input_points"] = torch.from_numpy(p.points[row, first:])[None, None]
+            given["input_labels"] = torch.from_numpy(p.labels[row, first:].astype(int))[None, None]
+        one = tiny(image_embeddings=features, multimask_output=False, **given)
+        three = tiny(image_embeddings=features, multimask_output=True, **given)
+        wanted = torch.cat([one.pred_masks[0, 0], three.pred_masks[0, 0]])
+        torch.testing.assert_close(logits[row], wanted, rtol=1e-3, atol=1e-4)
+        scores = torch.cat([one.iou_scores[0, 0], three.iou_scores[0, 0]])
+        torch.testing.assert_close(iou[row], scores, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_last_answer_as_a_prompt_is_what_the_library_makes_of_it(tiny):
+    features = tiny.vision_encoder(torch.zeros(1, 3, 256, 256)).last_hidden_state
+    clicks = _clicks(1, 2, has_box=[True])
+    previous = 4 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    logits, _ = decode(tiny, features, Clicks(clicks.prompts, clicks.image, previous))
+    p = clicks.prompts
+    wanted = tiny(
+        image_embeddings=features, multimask_output=False, input_masks=previous,
+        input_boxes=torch.from_numpy(p.boxes)[None],
+        input_points=torch.from_numpy(p.points[:, 1:])[None],
+        input_labels=torch.from_numpy(p.labels[:, 1:].astype(int))[None],
+    )  # fmt: skip
+    torch.testing.assert_close(logits[0, :1], wanted.pred_masks[0, 0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_step_leaves_gradients_everywhere_and_is_repeatable(rounds):
+    masks = np.zeros((3, 256, 256), bool)
+    masks[0, 20:90, 30:80], masks[1, 100:200, 150:230] = True, True
+    masks[2, 50:150, 100:140] = True
+    pixels = masks.any(0).astype(np.float32)[None].repeat(3, 0)
+    scenes = [Scene(pixels, masks, np.ones((256, 256), bool))] * 2
+    found = []
+    for _ in range(2):
+        model = new_small_model(small_config(**TINY), seed=0)
+        interactive_step(model, scenes, keyed_generator(1), rounds=rounds,
+                         sampling=PromptSampling(mask_share=1))  # fmt: skip
+        found.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
+    for name, gradient in found[0].items():
+        # No mask is a prompt in the first round.
+        if gradient is None:
+            assert rounds == 1
+            assert "mask_embed" in name
+            continue
+        assert torch.isfinite(gradient).all()
+        assert torch.equal(gradient, found[1][name]), name
+    assert float(found[0]["vision_encoder.patch_embed.projection.weight"].abs().max()) > 0
