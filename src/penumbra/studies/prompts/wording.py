@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from penumbra.pages.words import NOTHING, count, is_number, number, spread
+from penumbra.pages.words import count, is_number, number, spread
 
 Figure = Mapping[str, Any] | None
 
@@ -187,12 +187,15 @@ def _verdict(gain: Mapping[str, Any]) -> str:
 
 
 def filters_that_help(results: Mapping[str, Any]) -> str:
-    """Count the filters whose interval lies above or below zero, over tunings and kinds."""
+    """Count the filters whose interval lies above or below zero, over tunings and kinds.
+
+    Empty where nothing can be counted.
+    """
     found = [row["against"]["filter"].get("dice") for row in results["rows"]
              if "filter" in row["against"]]  # fmt: skip
     known = [f for f in found if f and is_number(f["low"]) and is_number(f["high"])]
     if not known:
-        return NOTHING
+        return ""
     better = sum(f["low"] > 0 for f in known)
     worse = sum(f["high"] < 0 for f in known)
     return (
