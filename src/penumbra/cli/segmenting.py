@@ -21,6 +21,7 @@ def each(files: list[Path], findings: list[dict[str, str]], one: One) -> list[di
     """Segment each file; what cannot be used is a finding, and stops no other."""
     from penumbra.errors import FileNameError, ImageFileError, SettingsError
 
+    kinds: dict[type[Exception], str]
     kinds = {ImageFileError: "unreadable", FileNameError: "unwritable", SettingsError: "prompt"}
     for finding in findings:
         say(f"error: {finding['message']}")

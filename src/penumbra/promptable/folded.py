@@ -109,12 +109,13 @@ def _self_attention(layer: Any, queries: Tensor, tokens: Tensor) -> Tensor:
 
 def _by_head(attention: Any, x: Tensor) -> Tensor:
     """Split (N, T, D) into (N, T, h, d)."""
-    return x.unflatten(-1, (attention.num_attention_heads, -1))
+    return x.view(*x.shape[:-1], attention.num_attention_heads, -1)
 
 
 def _weights_by_head(attention: Any, projection: nn.Linear) -> Tensor:
     """Split the weights (D, C) of a projection into (h, d, C)."""
-    return projection.weight.unflatten(0, (attention.num_attention_heads, -1))
+    heads: int = attention.num_attention_heads
+    return projection.weight.view(heads, -1, projection.weight.shape[1])
 
 
 def _tokens_to_image(attention: Any, asked: Tensor, placed: Tensor, keys: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ def _image_to_tokens(
 def _times(a: Tensor, b: Tensor) -> Tensor:
     """Multiply (N, …) by (N or 1, …); what all share makes one large product."""
     if len(b) == 1:
-        return (a.flatten(0, 1) @ b[0]).unflatten(0, a.shape[:2])
+        return (a.flatten(0, 1) @ b[0]).view(a.shape[0], a.shape[1], -1)
     return torch.bmm(a, b)
 
 
