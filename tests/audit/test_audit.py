@@ -266,5 +266,5 @@ def test_files_that_come_or_go_while_the_audit_runs_are_a_finding(tmp_path):
     assert [dict(finding.details) for finding in found] == [
         {"came": ["new one.png"], "went": ["5.png"]}
     ]
-    assert "1 files came and 1 went" in found[0].message
+    assert "1 file came and 1 went" in found[0].message
     assert not [f for f in audit(source).findings if f.kind == "changed-folder"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 import numpy as np
 
 from penumbra.audit.facts import Scanned
-from penumbra.data.layouts.pairs import some
+from penumbra.data.layouts.pairs import counted, some
 from penumbra.data.sample import Finding
 from penumbra.imaging.formats import FileFormat
 
@@ -96,7 +96,8 @@ def _wrong_suffix(samples: Sequence[Scanned]) -> Iterable[Finding]:
             by_format[sample.format, suffix].append(sample.id)
     for (name, suffix), ids in sorted(by_format.items()):
         called = f"named {suffix}" if suffix else "without a suffix"
-        message = f"{len(ids)} files {called} are {name.upper()}: {some(ids)}."
+        number = counted(len(ids), f"file {called} is", f"files {called} are")
+        message = f"{number} {name.upper()}: {some(ids)}."
         details = {"format": name, "suffix": suffix}
         yield Finding("wrong-suffix", "warning", tuple(ids), message, details)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from penumbra.data.layouts.pairs import counted
 from penumbra.data.sample import Finding, Record
 from penumbra.imaging.files import IMAGE_SUFFIXES
 
@@ -49,9 +50,10 @@ def changed_folders(before: Mapping[Path, frozenset[str]]) -> tuple[Finding, ...
         now = _names(folder)
         came, went = sorted(now - names), sorted(names - now)
         if came or went:
+            files = counted(len(came), "file", "files")
             message = (
-                f"{folder.name}/ changed while it was audited: {len(came)} files came and "
-                f"{len(went)} went; audit again to have them counted."
+                f"{folder.name}/ changed while it was audited: {files} came and {len(went)} went; "
+                "audit again to have them counted."
             )
             details = {"came": came[:_MOST], "went": went[:_MOST]}
             findings.append(Finding("changed-folder", "warning", (), message, details))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from penumbra.audit.comparison import SIDE
 from penumbra.audit.facts import MaskObject, Scanned
 from penumbra.audit.scan import Scan
-from penumbra.data.layouts.pairs import some
+from penumbra.data.layouts.pairs import counted, some
 from penumbra.data.sample import Finding
 
 USUAL = 0.05
@@ -84,15 +84,19 @@ def _full(samples: Sequence[Scanned], *, has_background: bool) -> Iterable[Findi
         )
     )
     if ids:
-        says = "have no background" if has_background else "hold a single class"
-        message = f"{len(ids)} masks {says}: {some(ids)}."
+        says = (
+            ("mask has no background", "masks have no background")
+            if has_background
+            else ("mask holds a single class", "masks hold a single class")
+        )
+        message = f"{counted(len(ids), *says)}: {some(ids)}."
         yield Finding("full-mask", "warning", ids, message)
 
 
 def _ignored(samples: Sequence[Scanned]) -> Iterable[Finding]:
     ids = tuple(s.id for s in samples if s.mask is not None and not any(s.mask.counts))
     if ids:
-        message = f"{len(ids)} masks ignore every pixel: {some(ids)}."
+        message = f"{counted(len(ids), 'mask ignores', 'masks ignore')} every pixel: {some(ids)}."
         yield Finding("ignored-mask", "warning", ids, message)
 
 
@@ -107,7 +111,10 @@ def _on_blank(scan: Scan) -> Iterable[Finding]:
         if lost and np.ptp(grey) > BLANK:
             found[sample.id] = lost
     if found:
-        message = f"{len(found)} masks have an object where the image shows nothing: {some(found)}."
+        message = (
+            f"{counted(len(found), 'mask has', 'masks have')} an object where the image shows "
+            f"nothing: {some(found)}."
+        )
         details = {"boxes": {name: [list(o.box) for o in lost] for name, lost in found.items()}}
         yield Finding("mask-on-blank", "warning", tuple(found), message, details)
 

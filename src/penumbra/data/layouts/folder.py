@@ -17,7 +17,7 @@ from penumbra.data.layouts.base import (
     unique_ids,
 )
 from penumbra.data.layouts.classes import MaskValues, class_names_for, declared_values, look_at
-from penumbra.data.layouts.pairs import missing_masks, orphan_masks, some
+from penumbra.data.layouts.pairs import counted, missing_masks, orphan_masks, some
 from penumbra.data.layouts.patients import grouped_by_patient
 from penumbra.data.sample import Finding, Record
 from penumbra.data.source import Source
@@ -116,10 +116,15 @@ def _grouped(
     unknown = tuple(sorted(groups.keys() - {record.id for record in records}))
     findings = []
     if alone:
-        message = f"{len(alone)} images have no group in groups.csv: {some(alone)}."
+        message = (
+            f"{counted(len(alone), 'image has', 'images have')} no group in groups.csv: "
+            f"{some(alone)}."
+        )
         findings.append(Finding("missing-group", "warning", alone, message))
     if unknown:
-        message = f"{len(unknown)} ids of groups.csv have no image: {some(unknown)}."
+        message = (
+            f"{counted(len(unknown), 'id', 'ids')} of groups.csv without an image: {some(unknown)}."
+        )
         findings.append(Finding("unknown-id", "warning", unknown, message))
     return grouped, tuple(findings)
 

@@ -24,6 +24,16 @@ def some(names: Iterable[str]) -> str:
     return text if len(listed) <= _SHOWN else f"{text} and {len(listed) - _SHOWN} more"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Count things and let the verb agree.
+
+    Examples:
+        >>> counted(1, "mask has", "masks have"), counted(0, "mask has", "masks have")
+        ('1 mask has', '0 masks have')
+    """
+    return f"{number} {one if number == 1 else many}"
+
+
 def missing_masks(records: Sequence[Record]) -> tuple[Finding, ...]:
     """Give one finding that lists the records without a mask, or none where all have one."""
     bare = tuple(record.id for record in records if not record.masks)
@@ -38,5 +48,8 @@ def orphan_masks(masks: Iterable[Path]) -> tuple[Finding, ...]:
     names = tuple(path.name for path in masks)
     if not names:
         return ()
-    message = f"{len(names)} mask files have no image of the same name: {some(names)}."
+    message = (
+        f"{counted(len(names), 'mask file has', 'mask files have')} no image of the same name: "
+        f"{some(names)}."
+    )
     return (Finding("orphan-mask", "warning", names, message),)
