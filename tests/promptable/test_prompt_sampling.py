@@ -60,6 +60,8 @@ def test_jitter_has_the_deviation_that_it_says():
     np.testing.assert_allclose((moved - boxes).std(0), [4, 8, 4, 8], rtol=0.06)
     limited = jittered_boxes(boxes, (1000, 1000), keyed_generator(0), jitter=0.5)
     assert np.abs(limited - boxes).max() == pytest.approx(1000 * 20 / 1024, abs=1e-3)
+    free = jittered_boxes(boxes, (1000, 1000), keyed_generator(0), jitter=0.1, limit=None)
+    np.testing.assert_allclose((free - boxes).std(0), [20, 40, 20, 40], rtol=0.06)
 
 
 @given(st.integers(0, 500))

@@ -122,9 +122,13 @@ def jittered_boxes(
     generator: np.random.Generator,
     *,
     jitter: float = 0.1,
-    limit: float = 20 / 1024,
+    limit: float | None = 20 / 1024,
 ) -> Boxes:
     """Shift every edge by normal noise of `jitter` × its side, at most `limit` × longest side.
+
+    The limit is the training recipe's of Segment Anything. It cuts nearly all of the noise of a
+    large box: of one half as wide as the image, 10 % becomes 3.5 %. Where the noise itself is what
+    is measured, give ``None``.
 
     Boxes stay inside the image and at least one pixel wide and high.
 
@@ -133,7 +137,7 @@ def jittered_boxes(
         size: (H, W) of the image.
         generator: where the draws come from.
         jitter: standard deviation as a share of the box's width (x) or height (y).
-        limit: largest shift as a share of the image's longest side.
+        limit: largest shift as a share of the image's longest side; ``None`` for no limit.
 
     Returns:
         (N, 4) float32 xyxy.
@@ -146,8 +150,8 @@ def jittered_boxes(
     boxes = np.asarray(boxes, np.float32)
     height, width = size
     sides = np.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]], axis=1)
-    most = limit * max(size)
     shift = generator.standard_normal(boxes.shape) * jitter * np.tile(sides, 2)
+    most = np.inf if limit is None else limit * max(size)
     moved = boxes + np.clip(shift, -most, most)
     out = np.empty_like(boxes)
     for axis, extent in ((0, width), (1, height)):
