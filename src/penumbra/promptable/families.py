@@ -26,6 +26,7 @@ class Family:
         decoder: which way its masks are computed.
         halves: whether its encoder runs in bfloat16 on its own.
         needs: packages beside those of ``[sam]``.
+        extra: how many further features of the encoder its decoder wants (`Embedding.extra`).
     """
 
     name: str
@@ -37,21 +38,22 @@ class Family:
     decoder: Literal["sam", "sam-hq", "sam2"] = "sam"
     halves: bool = True
     needs: tuple[str, ...] = ()
+    extra: int = 0
 
 
 FAMILIES: tuple[Family, ...] = (
     Family("sam", "sam", "SamModel"),
-    Family("sam-hq", "sam_hq", "SamHQModel", decoder="sam-hq"),
+    Family("sam-hq", "sam_hq", "SamHQModel", decoder="sam-hq", extra=1),
     # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
     Family("medsam", "sam", "SamModel", frozenset(("box",)), "stretch", "minmax"),
     # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
     Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", halves=False,
-           needs=("torchvision",)),
+           needs=("torchvision",), extra=2),
     Family("edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", halves=False,
-           needs=("torchvision",)),
+           needs=("torchvision",), extra=2),
     Family("sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
-           halves=False, needs=("torchvision",)),
+           halves=False, needs=("torchvision",), extra=2),
 )  # fmt: skip
 """Those of SAM 2 and later are loaded where torchvision is installed, which parts of their library
 need; the core of this project never needs it."""

@@ -138,12 +138,15 @@ class PromptableSegmenter:
     def embedding_key(self, image: NDArray[np.generic], *, filters: object = None) -> str:
         """Say under which key `embed` would give the embedding of this image, without computing."""
         chain = self.filters if filters is None else FilterChain.parse(filters)
+        # Encoders of two families may have the same weights, and one decoder want more of them.
+        extra = {"extra": self.family.extra} if self.family.extra else {}
         return embedding_key(
             image,
             encoder=self.encoder_digest,
             filters=chain.pixels.digest,
             scaling=self.scaling,
             precision=self.precision,
+            **extra,
         )
 
     def embed(self, image: NDArray[np.generic], *, filters: object = None) -> Embedding:
@@ -206,7 +209,8 @@ class PromptableSegmenter:
 
         Raises:
             SettingsError: there is no prompt, it is not valid, or of a kind that this model does
-                not take; the embedding is another model's.
+                not take; the embedding is another model's, or lacks what
+                this model's decoder needs of it.
         """
         asked = Prompts.of(
             size=embedding.size, boxes=boxes, points=points, labels=labels, mask=mask
@@ -318,6 +322,12 @@ class PromptableSegmenter:
             raise SettingsError(
                 expected("the embedding", f"one by the encoder of {self.name}",
                          f"one by {embedding.model[:12]}…", "embedding the image again")
+            )  # fmt: skip
+        if len(embedding.extra) < self.family.extra:
+            raise SettingsError(
+                expected("the embedding", f"one with the {self.family.extra} further features that "
+                         f"the decoder of {self.name} ({self.family.name}) needs",
+                         len(embedding.extra), "embedding the image again by this model")
             )  # fmt: skip
         if prompts.size != embedding.size:
             raise SettingsError(
