@@ -190,7 +190,7 @@ class _Run:
             torch.save(state, temporary)
         row = {
             "step": self.step, "minutes": round(self.spent.minutes, 2),
-            "wall_minutes": round(self.spent.wall, 2), "loss": round(loss, 4),
+            "wall_minutes": round(self.spent.wall, 4), "loss": round(loss, 4),
             "validation": self.scores,
         }  # fmt: skip
         history = self.folder / HISTORY_FILE
