@@ -200,13 +200,41 @@ def test_pixels_are_the_librarys_own(tiny_sam):
     assert list(resized) == theirs["reshaped_input_sizes"][0].tolist()
 
 
-@pytest.mark.parametrize("kind", ["sam2", "edgetam", "sam3_tracker"])
+@pytest.mark.parametrize(
+    "kind", ["sam2", "sam2_video", "edgetam", "edgetam_video", "sam3_tracker", "sam3_video"]
+)
 def test_later_families_ask_for_torchvision_where_it_is_absent(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(families_module, "find_spec",
                         lambda name: None if name == "torchvision" else name)  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(MissingExtraError, match="torchvision"):
         _load(tmp_path)
+
+
+def test_edgetam_asks_for_timm_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(families_module, "find_spec", lambda name: None if name == "timm" else name)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "edgetam_video"}))
+    with pytest.raises(MissingExtraError, match="Expected timm for a model of the family edgetam"):
+        _load(tmp_path)
+
+
+def test_families_are_the_classes_that_the_library_makes_masks_with():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
+
+    for family in families_module.FAMILIES:
+        for kind in family.model_types:
+            assert MODEL_FOR_MASK_GENERATION_MAPPING_NAMES[kind] == family.architecture
+
+
+def test_what_the_library_misses_while_it_loads_is_named(monkeypatch, tiny_sam):
+    from transformers import SamModel
+
+    def wants(*args, **options):
+        raise ImportError("\n\nSamModel requires the abacus library\nbut it was not found")
+
+    monkeypatch.setattr(SamModel, "from_pretrained", wants)
+    with pytest.raises(MissingExtraError, match="requires the abacus library but it was not found"):
+        _load(tiny_sam)
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch, tiny_sam):
@@ -245,6 +273,9 @@ def test_sam2_answers_as_the_library(monkeypatch, tmp_path):
     torch.manual_seed(0)
     model = Sam2Model(config).eval()
     model.save_pretrained(tmp_path)
+    # Published configurations are those of the model of videos, which holds this one.
+    document = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "sam2_video"}
+    (tmp_path / "config.json").write_text(json.dumps(document))
     segmenter = PromptableSegmenter.from_pretrained(tmp_path)
     embedding = segmenter.embed(IMAGE)
     found = segmenter.predict(embedding, points=[[[20, 10]], [[40, 30]]])

@@ -18,7 +18,8 @@ class Family:
 
     Attributes:
         name: short, stable.
-        model_type: what ``config.json`` calls it.
+        model_types: what ``config.json`` may call it; models of video hold one of images, and their
+            configuration is what is published.
         architecture: the class in transformers.
         accepts: the kinds of prompt it was trained with.
         fit: how an image is brought to its square input.
@@ -30,7 +31,7 @@ class Family:
     """
 
     name: str
-    model_type: str
+    model_types: tuple[str, ...]
     architecture: str
     accepts: frozenset[PromptKind] = ALL_KINDS
     fit: Literal["longest", "stretch"] = "longest"
@@ -42,21 +43,21 @@ class Family:
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family("sam", "sam", "SamModel"),
-    Family("sam-hq", "sam_hq", "SamHQModel", decoder="sam-hq", extra=1),
+    Family("sam", ("sam",), "SamModel"),
+    Family("sam-hq", ("sam_hq",), "SamHQModel", decoder="sam-hq", extra=1),
     # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
-    Family("medsam", "sam", "SamModel", frozenset(("box",)), "stretch", "minmax"),
+    Family("medsam", ("sam",), "SamModel", frozenset(("box",)), "stretch", "minmax"),
     # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
-    Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", halves=False,
+    Family("sam2", ("sam2", "sam2_video"), "Sam2Model", fit="stretch", decoder="sam2", halves=False,
            needs=("torchvision",), extra=2),
-    Family("edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", halves=False,
-           needs=("torchvision",), extra=2),
-    Family("sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
-           halves=False, needs=("torchvision",), extra=2),
+    Family("edgetam", ("edgetam", "edgetam_video"), "EdgeTamModel", fit="stretch", decoder="sam2",
+           halves=False, needs=("torchvision", "timm"), extra=2),
+    Family("sam3-tracker", ("sam3_tracker", "sam3_video"), "Sam3TrackerModel", fit="stretch",
+           decoder="sam2", halves=False, needs=("torchvision",), extra=2),
 )  # fmt: skip
 """Those of SAM 2 and later are loaded where torchvision is installed, which parts of their library
-need; the core of this project never needs it."""
+need; the core of this project never needs it. EdgeTAM's encoder is one of timm."""
 
 
 def family_named(name: str) -> Family:
@@ -87,9 +88,9 @@ def family_of(config: dict[str, Any], *, called: str) -> Family:
         ModelError: no family has this type.
     """
     kind = config.get("model_type")
-    known = [family for family in FAMILIES if family.model_type == kind]
+    known = [family for family in FAMILIES if kind in family.model_types]
     if not known:
-        names = ", ".join(sorted({family.model_type for family in FAMILIES}))
+        names = ", ".join(sorted({kind for family in FAMILIES for kind in family.model_types}))
         raise ModelError(
             expected(f"the model_type of {called}", f"one of {names}", repr(kind),
                      "a checkpoint of the SAM family")

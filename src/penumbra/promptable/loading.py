@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from penumbra.errors import ModelError, RunError, expected
+from penumbra.errors import MissingExtraError, ModelError, RunError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.models.weights import check_weights
 from penumbra.promptable.families import Family, family_named, family_of, require
@@ -119,6 +119,13 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
             model, notes = architecture.from_pretrained(
                 folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
             )
+    except ImportError as error:
+        # The library asks for packages where it first uses them; its text begins with blank lines.
+        reason = " ".join(str(error).split())
+        raise MissingExtraError(
+            expected(f"what a model of the family {found.name} needs", "installed", reason,
+                     "installing what is named there, or a model of the families sam or sam-hq")
+        ) from error  # fmt: skip
     except pickle.UnpicklingError as error:
         raise ModelError(
             expected(str(folder), f"a folder with {WEIGHTS_FILE}",
