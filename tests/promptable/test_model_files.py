@@ -171,6 +171,24 @@ def test_medsam_takes_boxes_alone_and_says_so(make_tiny_sam, tmp_path):
         segmenter.predict(embedding, boxes=BOX, mask=np.zeros((50, 80)))
 
 
+@pytest.mark.parametrize(
+    ("where", "family"),
+    [
+        ("medsam-comparison/sam-vit-base", "sam"),
+        ("comparison/MedSAM", "medsam"),
+        ("models--medsam-lab--sam-vit-base/snapshots/0a1b", "sam"),
+        ("models--wanglab--medsam-vit-base/snapshots/0a1b", "medsam"),
+    ],
+)
+def test_medsam_is_known_by_its_own_name_and_not_by_the_folders_above(
+    make_tiny_sam, tmp_path, monkeypatch, where, family
+):
+    folder = make_tiny_sam(tmp_path / where)
+    assert _load(folder).family.name == family
+    monkeypatch.chdir(folder)
+    assert _load(".").family.name == family
+
+
 def test_medsam_sees_each_image_from_nought_to_one(make_tiny_sam, tmp_path):
     segmenter = _load(make_tiny_sam(tmp_path / "sam"), family="medsam")
     pixels, _ = segmenter.scaling.pixels(IMAGE // 2 + 20)

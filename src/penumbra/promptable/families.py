@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from penumbra.errors import MissingExtraError, ModelError, expected
@@ -77,15 +79,28 @@ def family_named(name: str) -> Family:
     raise ModelError(expected("`family`", f"one of {names}", repr(name), "one of these"))
 
 
+FAMILY_KEY = "penumbra_family"
+"""Says in a ``config.json`` that we wrote which family the model is of."""
+
+
 def family_of(config: dict[str, Any], *, called: str) -> Family:
-    """Recognise the family by ``model_type``, and MedSAM, which has SAM's, by what it is called.
+    """Recognise the family by what we wrote, else by ``model_type``.
+
+    MedSAM has the type of SAM. Where nothing else says so, it is known by the last part of the name
+    or path that it was asked for by; the folders above say nothing.
 
     Args:
         config: what ``config.json`` holds.
         called: the name or path it was asked for by.
 
     Raises:
-        ModelError: no family has this type.
+        ModelError: no family has this type, or the one that is written there has another.
+
+    Examples:
+        >>> family_of({"model_type": "sam"}, called="wanglab/medsam-vit-base").name
+        'medsam'
+        >>> family_of({"model_type": "sam"}, called="medsam-study/sam-vit-base").name
+        'sam'
     """
     kind = config.get("model_type")
     known = [family for family in FAMILIES if kind in family.model_types]
@@ -95,10 +110,27 @@ def family_of(config: dict[str, Any], *, called: str) -> Family:
             expected(f"the model_type of {called}", f"one of {names}", repr(kind),
                      "a checkpoint of the SAM family")
         )  # fmt: skip
-    if kind == "sam":
-        origins = f"{called} {config.get('_name_or_path', '')}".lower()
-        return family_named("medsam" if "medsam" in origins else "sam")
+    written = config.get(FAMILY_KEY)
+    if written is not None:
+        known = [family for family in known if family.name == written]
+        if not known:
+            raise ModelError(
+                expected(f"the {FAMILY_KEY} of {called}", f"a family of the type {kind}",
+                         repr(written), "taking that line out, or a fresh copy of config.json")
+            )  # fmt: skip
+    elif kind == "sam":
+        origins = (called, str(config.get("_name_or_path") or ""))
+        return family_named("medsam" if any(map(_says_medsam, origins)) else "sam")
     return known[0]
+
+
+def _says_medsam(name: str) -> bool:
+    """Tell by the last part of a name, or the repository that a folder of the hub's cache is of."""
+    path = Path(os.path.normpath(Path(name).absolute())) if name else Path()
+    # The hub keeps `owner/model` as `models--owner--model/snapshots/<commit>`.
+    cached = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
+    own = path.parent.parent.name.rsplit("--", 1)[-1] if cached else path.name
+    return "medsam" in own.lower()
 
 
 def require(family: Family) -> None:
