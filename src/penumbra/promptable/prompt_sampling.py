@@ -203,7 +203,11 @@ def centre_points(masks: Masks) -> NDArray[np.float32]:
 
 
 def corrective_points(
-    predicted: Masks, target: Masks, generator: np.random.Generator | None = None
+    predicted: Masks,
+    target: Masks,
+    generator: np.random.Generator | None = None,
+    *,
+    valid: Masks | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Give the click that would correct each mask, out of where it is wrong.
 
@@ -215,21 +219,33 @@ def corrective_points(
         predicted: (N, H, W) bool.
         target: (N, H, W) bool, none of them empty.
         generator: where the draws come from.
+        valid: (N, H, W) or (H, W) bool, false where nobody knows what is right: ignored pixels and
+            padding. No click lands there, and nothing is wrong there. By default all of it counts.
 
     Returns:
         Points (N, 2) float32 and labels (N,) int8: 1 where the object was missed, 0 where
         background was taken for it. A mask without an error gets a point in the object.
 
     Raises:
-        SettingsError: shapes differ, or a target is empty.
+        SettingsError: shapes differ, or a target is empty where it is valid.
+
+    Examples:
+        >>> said = np.ones((1, 1, 4), bool)
+        >>> true = known = np.array([[[False, True, True, True]]])
+        >>> points, labels = corrective_points(said, true, valid=known)
+        >>> points.tolist(), labels.tolist()
+        ([[1.0, 0.0]], [1])
     """
-    target = _checked(target)
+    target = np.asarray(target, np.bool_)
     predicted = np.asarray(predicted, np.bool_)
     if predicted.shape != target.shape:
         raise SettingsError(
             expected("the predicted masks", f"of shape {target.shape}", predicted.shape,
                      "resizing one of them")
         )  # fmt: skip
+    if valid is not None:
+        target, predicted = target & valid, predicted & valid
+    target = _checked(target)
     points = np.empty((len(target), 2), np.float32)
     shares = np.zeros(len(target)) if generator is None else generator.random(len(target))
     for row, (wrong, mask) in enumerate(zip(predicted ^ target, target, strict=True)):
