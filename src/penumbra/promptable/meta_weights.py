@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ def read_meta_file(path: Path) -> dict[str, Tensor]:
             run, which is refused.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A pickle that was not written by torch is warned of, and then refused below.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             expected(str(path), "a file of weights alone",
