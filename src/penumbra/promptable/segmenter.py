@@ -197,7 +197,7 @@ class PromptableSegmenter:
             boxes: see `Prompts.of`, as for the next three.
             points: (N, P, 2), or (P, 2) for one prompt.
             labels: of the points.
-            mask: (N, H, W) or (H, W).
+            mask: (N, H, W) or (H, W) of the image's size, or the logits of an earlier answer.
             choice: which of the model's masks. A box, a mask or two points and more say what is
                 meant: ``"best"`` is then the single mask. One point alone may mean a part or the
                 whole: ``"best"`` is then the mask of three with the highest predicted IoU.
@@ -213,7 +213,7 @@ class PromptableSegmenter:
                 this model's decoder needs of it.
         """
         asked = Prompts.of(
-            size=embedding.size, boxes=boxes, points=points, labels=labels, mask=mask
+            size=embedding.size, boxes=boxes, points=points, labels=labels, mask=mask, low=self.low
         )
         return self.predict_prompts(embedding, asked, choice=choice)
 
@@ -333,6 +333,13 @@ class PromptableSegmenter:
             raise SettingsError(
                 expected("the prompts", f"for the image of {embedding.size}", prompts.size,
                          "`Prompts.of` with that image's size")
+            )  # fmt: skip
+        if prompts.masks is not None and prompts.masks_are_logits and (
+            prompts.masks.shape[1:] != (self.low, self.low)
+        ):  # fmt: skip
+            raise SettingsError(
+                expected(f"logits as a prompt for {self.name}", f"{self.low}×{self.low}",
+                         "×".join(map(str, prompts.masks.shape[1:])), "an answer of this model")
             )  # fmt: skip
         if choice not in ("best", "all", 0, 1, 2, 3):
             raise SettingsError(
