@@ -111,8 +111,8 @@ def _finished(
     note_few_groups(groups)
     failed = any(finding.severity == "error" for finding in found)
     return Finished(
-        document | {"out": str(out)},
-        [*lines, f"The numbers are {out / 'metrics.json'}, the tables lie beside them."],
+        document | {"out": str(out), "report": str(out / "report.html")},
+        [*lines, f"The report is {out / 'report.html'}, the numbers lie beside it."],
         code=1 if failed else 0,
     )
 
