@@ -97,7 +97,9 @@ class PromptableSegmenter:
         """Load a model.
 
         Args:
-            name: a folder in the form of Hugging Face.
+            name: ``"small"``, the project's own model; ``owner/model`` on the hub; a folder in the
+                form of Hugging Face; a ``.pth`` file as Meta publishes them; or a run that tuned
+                one of these.
             precision: of the encoder; ``"auto"`` is bfloat16 where the machine computes it faster.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
             offline: never reach for the network.
@@ -107,6 +109,7 @@ class PromptableSegmenter:
 
         Raises:
             ModelError: nothing is there, or it is damaged or of another kind.
+            RunError: a tuned run is damaged, or what it was tuned from has other weights now.
             MissingExtraError: what is needed to load it is not installed.
         """
         loaded = load(name, offline=offline, family=family)
