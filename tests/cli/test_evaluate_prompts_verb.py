@@ -19,6 +19,18 @@ def call(*arguments, code=0):
     return result
 
 
+def assert_page(folder, mean):
+    """The page says its figure, shows three pictures, and loads nothing."""
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"{mean:.3f}" in page
+    for role in ("best", "median", "worst"):
+        assert page.count(f"<h3>{role}: ") == 1
+    assert page.count('<img src="data:image/jpeg;base64,') == 3
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert 'src="http' not in page
+    return page
+
+
 @pytest.fixture(scope="module")
 def boxes(phantom, tmp_path_factory):
     """A few phantoms as the challenge ships its images: boxes, and no masks."""
@@ -34,7 +46,8 @@ def test_a_run_is_measured_by_boxes_where_there_are_no_masks(run, boxes, tmp_pat
     )  # fmt: skip
     document = json.loads(result.stdout)
     assert document["measured_by"] == "boxes"
-    assert document == json.loads((tmp_path / "metrics.json").read_text()) | {"out": str(tmp_path)}
+    where = {"out": str(tmp_path), "report": str(tmp_path / "report.html")}
+    assert document == json.loads((tmp_path / "metrics.json").read_text()) | where
     assert 0 <= document["overall"]["map"]["mean"] <= 1
     with_boxes = sum(len(sample.boxes) > 0 for sample in open_source(f"rsna:{boxes}"))
     assert 0 < document["n_with_boxes"] == with_boxes < document["n_images"]
@@ -45,6 +58,7 @@ def test_a_run_is_measured_by_boxes_where_there_are_no_masks(run, boxes, tmp_pat
     told = call("evaluate", run, f"rsna:{boxes}", "--split", "all", "--out", tmp_path).stdout
     assert "inside the boxes" in told
     assert "none with a mask" in told
+    assert_page(tmp_path, document["overall"]["tight_iou"]["mean"])
 
 
 def test_a_manifest_of_boxes_says_its_own_split(run, boxes, tmp_path):
@@ -79,6 +93,9 @@ def test_a_promptable_model_is_prompted_for_every_object(tiny_sam, phantom, tmp_
     assert len(rows) == document["n_objects"]
     assert all(0 <= float(row["predicted_iou"]) <= 1 for row in rows)
     assert (tmp_path / "per_image.csv").is_file()
+    page = assert_page(tmp_path, document["overall"]["box"]["dice"]["mean"])
+    assert "Prompted by box" in page
+    assert all(f">{kind}<" in page for kind in document["kinds"])
 
 
 def test_a_promptable_model_is_prompted_for_every_box(tiny_sam, boxes, tmp_path):
@@ -86,6 +103,7 @@ def test_a_promptable_model_is_prompted_for_every_box(tiny_sam, boxes, tmp_path)
     document = json.loads(call("evaluate", *arguments, "--json").stdout)
     assert set(document["kinds"]) == {"box", "point1"}
     assert (tmp_path / "per_image_point1.csv").is_file()
+    assert_page(tmp_path, document["kinds"]["box"]["overall"]["tight_iou"]["mean"])
     told = call("evaluate", *arguments, "--prompt", "point1").stdout
     assert "point1" in told
     assert "jittered" not in told

@@ -1,6 +1,7 @@
 """`penumbra segment` and `penumbra embed`: what they write, say and refuse."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -160,6 +161,13 @@ def test_everything(tiny_sam, images, tmp_path):
     strict = ["--everything", "--points-per-side", "2", "--least-iou", "1", "--out", out]
     lines = call("segment", images / "a.png", "--model", tiny_sam, *strict).stdout
     assert "Nothing passed" in lines
+    named = re.findall(r"(--least-(?:iou|stability)) ([\d.]*\d)", lines.split("Try")[1])
+    lower = [word for pair in named for word in pair]
+    again = [*lower, "--least-area", "0", "--everything", "--points-per-side", "2", "--out", out]
+    assert (
+        "Nothing passed"
+        not in call("segment", images / "a.png", "--model", tiny_sam, *again).stdout
+    )
 
 
 @pytest.mark.parametrize("extra", [[], ["--samples", "3"]])

@@ -24,6 +24,7 @@ from penumbra.evaluation.prompted import check_kinds, evaluate_prompts
 from penumbra.evaluation.prompted_objects import objects_of
 from penumbra.evaluation.prompted_scores import prompted_difference
 from penumbra.inference.prediction import Prediction
+from penumbra.promptable.prompt_sampling import tight_boxes
 
 FILLED, ELLIPSE, GRABCUT = BASELINES
 
@@ -203,6 +204,16 @@ def test_a_jittered_box_does_not_depend_on_its_neighbours():
     other = Oracle([mask])
     evaluate_prompts(other, source_of([mask]), kinds=["jittered-box"], seed=1)
     assert (other.asked[0] != both.asked[0]).all()
+
+
+def test_the_jitter_of_large_boxes_is_not_cut_off():
+    masks = [np.zeros((256, 256), np.uint8) for _ in range(60)]
+    for number, mask in enumerate(masks):
+        mask[64 + number % 8 : 192 + number % 8, 60 + number // 8 : 188 + number // 8] = 1
+    oracle = Oracle(masks)
+    evaluate_prompts(oracle, source_of(masks), kinds=["jittered-box"], resamples=50)
+    shifts = np.concatenate(oracle.asked) - np.concatenate([tight_boxes(m[None]) for m in masks])
+    assert shifts.std() == pytest.approx(12.8, rel=0.15)
 
 
 def test_batches_change_nothing(monkeypatch):

@@ -131,6 +131,30 @@ def test_a_model_with_another_decoder_shares_embeddings(segmenter, image, tiny_s
     assert counts(cache) == (1, 0, 1)
 
 
+def test_a_decoder_that_needs_more_never_meets_an_embedding_without_it(
+    segmenter, image, tiny_sam, make_tiny_sam, tmp_path
+):
+    folder = make_tiny_sam(tmp_path / "hq", kind="sam-hq")
+    encoder = {
+        name: value
+        for name, value in load_file(tiny_sam / "model.safetensors").items()
+        if name.startswith("vision_encoder.")
+    }
+    weights = load_file(folder / "model.safetensors") | encoder
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    fine = PromptableSegmenter.from_pretrained(folder, precision="float32", device="cpu")
+    assert fine.encoder_digest == segmenter.encoder_digest
+    cache = EmbeddingCache(tmp_path / "cache")
+    plain = cache.embed(segmenter, image)
+    found = cache.embed(fine, image)
+    assert counts(cache) == (0, 0, 2)
+    assert [len(one.extra) for one in (plain, found)] == [0, 1]
+    assert found.key == fine.embedding_key(image) != plain.key
+    assert len(fine.predict(found, boxes=[5, 5, 30, 30])) == 1
+    with pytest.raises(SettingsError, match="further features that the decoder"):
+        fine.predict(plain, boxes=[5, 5, 30, 30])
+
+
 def test_filters_tell_embeddings_apart_by_every_setting(segmenter, image):
     cache = EmbeddingCache()
     chains = [

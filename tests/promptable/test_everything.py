@@ -97,12 +97,17 @@ def test_what_is_unsure_unstable_or_says_nothing_is_left_out():
     image, _ = squares((64, 64), (8, 8, 16, 90))
     assert len(segment_everything(SameGrey(), image, settings=settings()).regions) == 2
     unsure = settings(least_iou=0.96)
-    assert not segment_everything(SameGrey(), image, settings=unsure).regions
+    nothing = segment_everything(SameGrey(), image, settings=unsure)
+    assert not nothing.regions
+    # Stability cannot be better than 1; the masks that are empty do not count.
+    assert nothing.nearest == pytest.approx((0.95, 1.0))
+    assert nothing.to_json()["nearest"]["predicted_iou"] == pytest.approx(0.95)
     large = settings(most_share=0.5)
     (region,) = segment_everything(SameGrey(), image, settings=large).regions
     assert region.area == 256
     all_of_it = segment_everything(SameGrey(), image * 0, settings=settings())
     assert not all_of_it.regions
+    assert all_of_it.nearest is None
     assert not all_of_it.mask.any()
 
 

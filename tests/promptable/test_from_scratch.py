@@ -65,6 +65,23 @@ def test_scenes_show_whole_objects_where_the_image_is(sets, seed):
     np.testing.assert_array_equal(scene.masks, again.masks)
 
 
+def test_images_whose_objects_vanish_when_scaled_are_passed_over():
+    image, large = np.zeros((600, 600, 3), np.uint8), np.zeros((600, 600), np.int16)
+    dot = large.copy()
+    dot[301, 301], large[100:400, 100:400] = 1, 1
+    mixed = PromptSet("mixed", (image, image), (dot, large), "dihedral", 4)
+    alone = PromptSet("alone", (image,), (dot,), "dihedral", 4)
+    counts = []
+    for seed in range(40):
+        scene = draw_scene(mixed, keyed_generator(seed), side=64)
+        assert scene.masks.any((1, 2)).all()
+        counts.append(len(scene.masks))
+        scene = draw_scene(alone, keyed_generator(seed), side=64)
+        assert scene.masks.shape == (len(scene.masks), 64, 64)
+        assert scene.masks.any((1, 2)).all()
+    assert np.mean(np.array(counts) > 0) > 0.9
+
+
 def test_image_and_mask_move_together():
     """An image that is its own mask stays so under every turn, crop and stretch."""
     mask = np.zeros((90, 120), np.uint8)

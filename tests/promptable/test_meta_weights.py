@@ -127,3 +127,35 @@ def test_a_medsam_file_is_known_by_its_name(tiny_sam, tmp_path):
     path = tmp_path / "medsam_vit_b.pth"
     save_meta_file(path, SamModel.from_pretrained(tiny_sam))
     assert PromptableSegmenter.from_pretrained(path).accepts == {"box"}
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "says"),
+    [
+        ("vision_config", {"use_rel_pos": False}, "relative and absolute positions"),
+        ("vision_config", {"use_abs_pos": False}, "relative and absolute positions"),
+        ("vision_config", {"hidden_act": "relu"}, "hidden_act = gelu in its vision_config"),
+        ("vision_config", {"layer_norm_eps": 1e-3}, "layer_norm_eps"),
+        ("vision_config", {"window_size": 0}, "global_attn_indexes"),
+        ("mask_decoder_config", {"num_attention_heads": 4}, "8 heads .*, but got 4"),
+    ],
+)
+def test_what_the_file_could_not_say_is_refused_and_nothing_written(
+    tiny_sam, tmp_path, part, setting, says
+):
+    from transformers import SamConfig, SamModel
+
+    document = SamConfig.from_pretrained(tiny_sam).to_dict()
+    document[part] |= setting
+    with pytest.raises(ModelError, match=says) as met:
+        save_meta_file(tmp_path / "sam.pth", SamModel(SamConfig(**document)))
+    assert "Try a folder" in str(met.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_small_model_has_no_names_by_meta(tmp_path):
+    from penumbra.promptable.small import new_small_model
+
+    with pytest.raises(ModelError, match="as the small model is"):
+        save_meta_file(tmp_path / "small.pth", new_small_model())
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,8 +33,53 @@ def test_a_checkpoint_of_another_size(make_tiny_sam, tmp_path):
     folder = make_tiny_sam(tmp_path / "sam")
     other = make_tiny_sam(tmp_path / "other", mlp_dim=96)
     (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
-    with pytest.raises(ModelError, match=r"size|shape"):
+    with pytest.raises(ModelError) as met:
         _load(folder)
+    text = str(met.value)
+    for said in ("mlp.lin1.bias of 64, but got 96", "and 5 more", "config.json"):
+        assert said in text
+    assert "ignore_mismatched_sizes" not in text
+
+
+_LOAD_EACH = """
+import sys
+from penumbra.errors import ModelError
+from penumbra.promptable import PromptableSegmenter
+for name in sys.argv[1:]:
+    try:
+        PromptableSegmenter.from_pretrained(name, precision="float32")
+    except ModelError as error:
+        print(error)
+    else:
+        print("loaded")
+"""
+
+
+def test_nothing_but_our_sentence_is_said(make_tiny_sam, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    good, large = make_tiny_sam(tmp_path / "sam"), make_tiny_sam(tmp_path / "large", mlp_dim=96)
+    weights = load_file(good / "model.safetensors")
+    del weights["mask_decoder.iou_token.weight"]
+    save_file(weights, large / "model.safetensors", metadata={"format": "pt"})
+    short = make_tiny_sam(tmp_path / "short")
+    save_file(weights, short / "model.safetensors", metadata={"format": "pt"})
+    video = make_tiny_sam(tmp_path / "more")
+    save_file(load_file(video / "model.safetensors") | {"memory": torch.zeros(2)},
+              video / "model.safetensors", metadata={"format": "pt"})  # fmt: skip
+    evil = tmp_path / "evil.pth"
+    evil.write_bytes(pickle.dumps({"weights": _Code(tmp_path / "was run")}))
+    names = [str(path) for path in (good, large, short, video, evil)]
+    # A process of its own: warnings and the library's log go past what tests can capture here.
+    done = subprocess.run([sys.executable, "-c", _LOAD_EACH, *names], capture_output=True,
+                          text=True, check=True, timeout=120)  # fmt: skip
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    assert [said[0], said[3]] == ["loaded", "loaded"]
+    assert "96" in said[1]
+    assert "no weights for mask_decoder.iou_token" in said[2]
+    assert "refused" in said[4]
+    assert len(said) == 5
 
 
 def test_missing_weights(make_tiny_sam, tmp_path):
@@ -171,6 +218,24 @@ def test_medsam_takes_boxes_alone_and_says_so(make_tiny_sam, tmp_path):
         segmenter.predict(embedding, boxes=BOX, mask=np.zeros((50, 80)))
 
 
+@pytest.mark.parametrize(
+    ("where", "family"),
+    [
+        ("medsam-comparison/sam-vit-base", "sam"),
+        ("comparison/MedSAM", "medsam"),
+        ("models--medsam-lab--sam-vit-base/snapshots/0a1b", "sam"),
+        ("models--wanglab--medsam-vit-base/snapshots/0a1b", "medsam"),
+    ],
+)
+def test_medsam_is_known_by_its_own_name_and_not_by_the_folders_above(
+    make_tiny_sam, tmp_path, monkeypatch, where, family
+):
+    folder = make_tiny_sam(tmp_path / where)
+    assert _load(folder).family.name == family
+    monkeypatch.chdir(folder)
+    assert _load(".").family.name == family
+
+
 def test_medsam_sees_each_image_from_nought_to_one(make_tiny_sam, tmp_path):
     segmenter = _load(make_tiny_sam(tmp_path / "sam"), family="medsam")
     pixels, _ = segmenter.scaling.pixels(IMAGE // 2 + 20)
@@ -200,13 +265,41 @@ def test_pixels_are_the_librarys_own(tiny_sam):
     assert list(resized) == theirs["reshaped_input_sizes"][0].tolist()
 
 
-@pytest.mark.parametrize("kind", ["sam2", "edgetam", "sam3_tracker"])
+@pytest.mark.parametrize(
+    "kind", ["sam2", "sam2_video", "edgetam", "edgetam_video", "sam3_tracker", "sam3_video"]
+)
 def test_later_families_ask_for_torchvision_where_it_is_absent(monkeypatch, tmp_path, kind):
     monkeypatch.setattr(families_module, "find_spec",
                         lambda name: None if name == "torchvision" else name)  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(MissingExtraError, match="torchvision"):
         _load(tmp_path)
+
+
+def test_edgetam_asks_for_timm_too(monkeypatch, tmp_path):
+    monkeypatch.setattr(families_module, "find_spec", lambda name: None if name == "timm" else name)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "edgetam_video"}))
+    with pytest.raises(MissingExtraError, match="Expected timm for a model of the family edgetam"):
+        _load(tmp_path)
+
+
+def test_families_are_the_classes_that_the_library_makes_masks_with():
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
+
+    for family in families_module.FAMILIES:
+        for kind in family.model_types:
+            assert MODEL_FOR_MASK_GENERATION_MAPPING_NAMES[kind] == family.architecture
+
+
+def test_what_the_library_misses_while_it_loads_is_named(monkeypatch, tiny_sam):
+    from transformers import SamModel
+
+    def wants(*args, **options):
+        raise ImportError("\n\nSamModel requires the abacus library\nbut it was not found")
+
+    monkeypatch.setattr(SamModel, "from_pretrained", wants)
+    with pytest.raises(MissingExtraError, match="requires the abacus library but it was not found"):
+        _load(tiny_sam)
 
 
 def test_without_transformers_the_extra_is_named(monkeypatch, tiny_sam):
@@ -245,6 +338,9 @@ def test_sam2_answers_as_the_library(monkeypatch, tmp_path):
     torch.manual_seed(0)
     model = Sam2Model(config).eval()
     model.save_pretrained(tmp_path)
+    # Published configurations are those of the model of videos, which holds this one.
+    document = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "sam2_video"}
+    (tmp_path / "config.json").write_text(json.dumps(document))
     segmenter = PromptableSegmenter.from_pretrained(tmp_path)
     embedding = segmenter.embed(IMAGE)
     found = segmenter.predict(embedding, points=[[[20, 10]], [[40, 30]]])

@@ -128,6 +128,14 @@ def test_points_move_with_the_size_of_the_object_and_padding_stays():
     assert 2 < spreads[1] / spreads[0] < 4
 
 
+def test_prompts_may_have_different_numbers_of_points():
+    points, labels = [[[40, 30], [70, 50]], [[9, 9]]], [[1, 0], [1]]
+    both = predict_with_doubt(Soft(), IMAGE, points=points, labels=labels, samples=4, seed=1)
+    assert [one.asked["labels"][0].tolist() for one in both] == [[1, 0], [1, -1]]
+    assert both[1].asked["points"][0].tolist() == [[9, 9], [0, 0]]
+    assert (both[1].asked["points"][:, 1] == 0).all()
+
+
 def test_versions_are_asked_for_in_bounded_batches(monkeypatch):
     monkeypatch.setattr("penumbra.promptable.doubt._MOST_PIXELS", 3 * 60 * 80)
     model = Soft()
@@ -159,7 +167,15 @@ def test_every_metric_applies_and_files_are_written(tmp_path):
         ({"boxes": BOX, "limit": np.nan}, "`limit`"),
         ({"boxes": BOX, "keep_samples": -1}, "`keep_samples`"),
         ({}, "boxes or points"),
-        ({"boxes": []}, "boxes or points"),
+        ({"boxes": []}, "at least one"),
+        ({"boxes": [[1, 2, 3]]}, r"\(N, 4\)"),
+        ({"boxes": [1, 2, 3, 4, 5, 6, 7, 8]}, r"\(N, 4\)"),
+        ({"boxes": [[30, 4, 20, 30]]}, "x0 < x1"),
+        ({"boxes": [["a", 4, 20, 30]]}, "numbers"),
+        ({"points": [[1, 2, 3]]}, r"\(N, P, 2\)"),
+        ({"points": [[80, 2]]}, "inside the image of 80×60"),
+        ({"points": [[[1, 2], [3, 4]], [[5, 6]]], "labels": [[1, 0]]}, "one for each point"),
+        ({"boxes": BOX, "labels": [1]}, "given with `points`"),
     ],
 )
 def test_impossible_wishes_are_refused(options, says):

@@ -60,6 +60,8 @@ def test_jitter_has_the_deviation_that_it_says():
     np.testing.assert_allclose((moved - boxes).std(0), [4, 8, 4, 8], rtol=0.06)
     limited = jittered_boxes(boxes, (1000, 1000), keyed_generator(0), jitter=0.5)
     assert np.abs(limited - boxes).max() == pytest.approx(1000 * 20 / 1024, abs=1e-3)
+    free = jittered_boxes(boxes, (1000, 1000), keyed_generator(0), jitter=0.1, limit=None)
+    np.testing.assert_allclose((free - boxes).std(0), [20, 40, 20, 40], rtol=0.06)
 
 
 @given(st.integers(0, 500))
@@ -90,6 +92,24 @@ def test_corrections_are_clicks_on_errors_with_the_right_sign(seed, chance):
     here = np.arange(len(target)), rows, columns
     assert (target[here] != predicted[here]).all()
     assert (labels == target[here]).all()
+
+
+@given(st.integers(0, 500), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_no_correction_lands_where_nothing_is_known(seed, chance):
+    target, predicted = _masks(seed), _masks(seed + 1)
+    valid = np.random.default_rng(seed).random(target.shape) < 0.5
+    valid |= target & (np.cumsum(target.reshape(4, -1), 1).reshape(target.shape) == 1)
+    generator = keyed_generator(seed) if chance else None
+    points, labels = corrective_points(predicted, target, generator, valid=valid)
+    columns, rows = points.astype(int).T
+    here = np.arange(len(target)), rows, columns
+    assert valid[here].all()
+    assert (labels == target[here]).all()
+    wrong = ((predicted ^ target) & valid).any((1, 2))
+    assert ((predicted ^ target)[here] == wrong).all()
+    with pytest.raises(SettingsError, match="none in mask 0"):
+        corrective_points(predicted, target, valid=np.zeros_like(target))
 
 
 def test_a_person_clicks_in_the_middle_of_the_largest_error():

@@ -74,7 +74,7 @@ def test_extents_hold_all_that_a_prompt_names():
     assert extents(padded) == [(8, 9, 8, 9)]
     nothing = Prompts.of(mask=np.zeros((30, 40)), size=(30, 40))
     assert extents(nothing) == [(0, 0, 40, 30)]
-    logits = Prompts.of(mask=np.full((8, 8), -3.0), size=(30, 40))
+    logits = Prompts.of(mask=np.full((8, 8), -3.0), size=(30, 40), low=8)
     with pytest.raises(SettingsError, match="low-resolution logits"):
         extents(logits)
 

@@ -81,10 +81,34 @@ def test_padding_may_lie_anywhere():
     assert prompts.n_points.tolist() == [1]
 
 
-def test_a_mask_is_probabilities_at_the_images_size_and_logits_otherwise():
-    assert not Prompts.of(mask=np.eye(40, 60), size=SIZE).masks_are_logits
-    assert Prompts.of(mask=np.full((32, 32), -4.0), size=SIZE).masks_are_logits
-    assert not Prompts.of(mask=np.eye(40, dtype=bool), size=(40, 40)).masks_are_logits
+def test_a_mask_is_probabilities_at_the_images_size_or_logits_at_the_models():
+    assert not Prompts.of(mask=np.eye(40, 60), size=SIZE, low=32).masks_are_logits
+    assert Prompts.of(mask=np.full((32, 32), -4.0), size=SIZE, low=32).masks_are_logits
+    assert Prompts.of(mask=np.full((2, 32, 32), 4.0), size=SIZE, low=32).masks_are_logits
+    assert not Prompts.of(mask=np.eye(40, dtype=bool), size=(40, 40), low=40).masks_are_logits
+    # An image as small as the logits: a mask has no values below nought.
+    both = {"size": (32, 32), "low": 32}
+    assert Prompts.of(mask=np.linspace(-4, 4, 1024).reshape(32, 32), **both).masks_are_logits
+    assert not Prompts.of(mask=np.eye(32), **both).masks_are_logits
+
+
+@pytest.mark.parametrize(
+    ("mask", "size", "low"),
+    [
+        (np.eye(64) * 255, (64, 64), 32),
+        (np.eye(32) * 255, (32, 32), 32),
+        (np.eye(32, dtype=np.uint8) * 255, (128, 96), 32),
+        (np.eye(64), (128, 96), 64),
+        (np.eye(64), (128, 96), 32),
+        (np.full((64, 64), -4.0), (128, 96), 32),
+        (np.full((32, 32), -4.0), (128, 96), None),
+    ],
+    ids=["0 and 255", "0 and 255 at logits' size", "integers", "0 and 1", "square", "logits of "
+         "another model", "logits of no model"],
+)  # fmt: skip
+def test_no_mask_passes_for_logits_in_silence(mask, size, low):
+    with pytest.raises(SettingsError, match="with values from 0 to 1.* Try a mask of the image's"):
+        Prompts.of(mask=mask, size=size, low=low)
 
 
 def test_some_of_the_prompts():

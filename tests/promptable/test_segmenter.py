@@ -218,6 +218,18 @@ def test_a_mask_prompt_is_heard(segmenter, embedding):
     (refined,) = segmenter.predict(embedding, boxes=[BOXES[0]], mask=found[0].logits)
     (plain,) = segmenter.predict(embedding, boxes=[BOXES[0]])
     assert not np.allclose(refined.logits, plain.logits)
+    asked = Prompts.of(boxes=[BOXES[0]], mask=found[0].logits, size=(50, 80), low=segmenter.low)
+    (same,) = segmenter.predict_prompts(embedding, asked)
+    assert np.array_equal(same.logits, refined.logits)
+
+
+def test_a_mask_of_another_size_or_range_is_refused(segmenter, embedding):
+    for mask in (np.eye(64), np.eye(50, 80) * 255, np.eye(32), np.full((64, 64), -4.0)):
+        with pytest.raises(SettingsError, match="50×80 with values from 0 to 1, or logits of 32×"):
+            segmenter.predict(embedding, mask=mask)
+    other = Prompts.of(mask=np.full((64, 64), -4.0), size=(50, 80), low=64)
+    with pytest.raises(SettingsError, match="to be 32×32, but got 64×64"):
+        segmenter.predict_prompts(embedding, other)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64, np.int16])

@@ -122,6 +122,47 @@ def test_the_last_answer_as_a_prompt_is_what_the_library_makes_of_it(tiny):
     torch.testing.assert_close(logits[0, :1], wanted.pred_masks[0, 0], rtol=1e-3, atol=1e-4)
 
 
+def test_no_click_lands_where_the_image_is_ignored_or_ends(monkeypatch):
+    asked = []
+
+    def watched(model, features, clicks):
+        asked.append(clicks)
+        return decode(model, features, clicks)
+
+    monkeypatch.setattr("penumbra.promptable.interactive.decode", watched)
+    masks = np.zeros((4, 256, 256), bool)
+    masks[:2, 40:80, 40:80], masks[2:, 20:100, 96:120] = True, True
+    valid = np.zeros((256, 256), bool)
+    valid[16:104, 32:60], valid[16:104, 100:128] = True, True
+    scene = Scene(np.zeros((3, 256, 256), np.float32), masks, valid)
+    model = new_small_model(small_config(**TINY), seed=0)
+    for seed in range(6):
+        interactive_step(model, [scene], keyed_generator(seed), rounds=4,
+                         sampling=PromptSampling())  # fmt: skip
+    later = [clicks.prompts.points[:, 1:] for clicks in asked]
+    columns, rows = np.concatenate([p.reshape(-1, 2) for p in later]).astype(int).T
+    assert len(rows) > 30
+    assert valid[rows, columns].all()
+
+
+def test_a_step_survives_objects_that_vanish():
+    model = new_small_model(small_config(**TINY), seed=0)
+    dots = np.zeros((2, 256, 256), bool)
+    dots[0, 3, 3], dots[1, 90, 91] = True, True
+    valid = np.ones((256, 256), bool)
+    none = Scene(np.zeros((3, 256, 256), np.float32), dots[:0], valid)
+    specks = Scene(np.zeros((3, 256, 256), np.float32), dots, valid)
+    for scenes in ([specks], [none, specks], [specks, none]):
+        value = interactive_step(model, scenes, keyed_generator(0), rounds=3,
+                                 sampling=PromptSampling())  # fmt: skip
+        assert np.isfinite(value)
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    model.zero_grad(set_to_none=True)
+    assert interactive_step(model, [none], keyed_generator(0), rounds=3,
+                            sampling=PromptSampling()) == 0  # fmt: skip
+    assert all(p.grad is None for p in model.parameters())
+
+
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_a_step_leaves_gradients_everywhere_and_is_repeatable(rounds):
     masks = np.zeros((3, 256, 256), bool)

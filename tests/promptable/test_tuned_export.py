@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from transformers import SamModel
 
-from penumbra.errors import RunError, SettingsError, StorageError
+from penumbra.errors import ModelError, RunError, SettingsError, StorageError
 from penumbra.promptable.meta_weights import from_meta_names, read_meta_file
 from penumbra.promptable.segmenter import PromptableSegmenter
 from penumbra.promptable.tuning.merge import merge
@@ -65,6 +65,37 @@ def test_metas_names_hold_the_same_weights(tuned_runs, tmp_path):
     ours = tuned(tuned_runs / "lora").state_dict()
     assert found
     assert all(torch.equal(value, ours[name]) for name, value in found.items())
+
+
+def test_what_was_tuned_as_medsam_stays_medsam(tuning, tmp_path):
+    from penumbra.promptable.tuning.tune import tune
+
+    run = tmp_path / "run"
+    tune(tuning.with_settings(["model.family=medsam", "training.epochs=1"]), run)
+    out = merge(run, tmp_path / "merged")
+    _, notes = SamModel.from_pretrained(out, output_loading_info=True)
+    assert not any(notes[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with pytest.raises(StorageError, match=r"Try medsam_tuned\.pth"):
+        merge(run, tmp_path / "tuned.pth")
+    assert not (tmp_path / "tuned.pth").exists()
+    file = merge(run, tmp_path / "medsam_tuned.pth")
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    found = []
+    for where in (run, out, file):
+        segmenter = PromptableSegmenter.from_pretrained(where, precision="float32")
+        assert segmenter.family.name == "medsam"
+        found.append(segmenter.predict(segmenter.embed(image), boxes=[4, 4, 30, 30])[0].logits)
+    assert np.array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[0], found[2], atol=1e-4)
+
+
+def test_a_family_of_another_type_is_refused(tuned_runs, tmp_path):
+    out = merge(tuned_runs / "full", tmp_path / "merged")
+    document = json.loads((out / "config.json").read_text())
+    assert document["penumbra_family"] == "sam"
+    (out / "config.json").write_text(json.dumps(document | {"penumbra_family": "sam2"}))
+    with pytest.raises(ModelError, match="a family of the type sam"):
+        PromptableSegmenter.from_pretrained(out)
 
 
 def test_the_adapter_alone_is_small_and_loads_by_peft(tuned_runs, tiny_sam):

@@ -11,7 +11,9 @@ from transformers.models.sam.modeling_sam import SamPatchEmbeddings
 from penumbra.errors import RunError, SettingsError
 from penumbra.inference.predictor import Predictor
 from penumbra.promptable.segmenter import PromptableSegmenter
+from penumbra.promptable.tuning.examples import Batch
 from penumbra.promptable.tuning.settings import TuningExperiment
+from penumbra.promptable.tuning.step import Answering, TuningModule
 from penumbra.promptable.tuning.tune import tune
 from penumbra.training.keeper import Keeper
 from penumbra.training.run import Run
@@ -242,3 +244,32 @@ def test_the_tuned_model_answers(tuned_runs):
     found = segmenter.predict(segmenter.embed(image), boxes=[[5, 5, 30, 30]])
     assert found[0].mask.shape == (40, 40)
     assert isinstance(segmenter.model, SamModel)
+
+
+def test_corrective_clicks_land_where_pixels_count(tiny_sam, tuning, monkeypatch):
+    segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32")
+    settings = tuning.tune.model_copy(update={"clicks": 3})
+    masks = np.zeros((1, 2, segmenter.size, segmenter.size), bool)
+    masks[0, 0, 8:24, 8:24], masks[0, 1, 4:12, 20:30] = True, True
+    valid = np.zeros((1, segmenter.size, segmenter.size), bool)
+    valid[0, 2:26, 6:32] = True
+    pixels = torch.randn(
+        1, 3, segmenter.size, segmenter.size, generator=torch.Generator().manual_seed(0)
+    )
+    clicked = []
+    original = Answering.answer
+
+    def watched(self, features, extra, asked, *, grid):
+        if asked.points is not None:
+            # The first point is the object's own where there is no box.
+            clicked.append(asked.points[:, int(asked.boxes is None) :].reshape(-1, 2))
+        return original(self, features, extra, asked, grid=grid)
+
+    monkeypatch.setattr(Answering, "answer", watched)
+    for seed in range(12):
+        training = tuning.training.model_copy(update={"seed": seed})
+        module = TuningModule(segmenter, settings=settings, training=training)
+        module.training_step(Batch(None, (), pixels, masks, valid), 0)
+    columns, rows = np.concatenate(clicked).astype(int).T
+    assert len(rows) > 10
+    assert valid[0, rows, columns].all()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from penumbra.errors import SettingsError
 from penumbra.evaluation.prompted_scores import PROMPTED_METRICS
 from penumbra.studies.prompts.experiment import PromptStudyExperiment
-from penumbra.studies.prompts.markdown import written
+from penumbra.studies.prompts.markdown import markdown, written
+from penumbra.studies.prompts.report import page_table
 from penumbra.studies.prompts.tables import RowScores, difference, intervals
 from penumbra.studies.prompts.wording import Table, filters_that_help, sentence, tables_of
 
@@ -68,7 +69,7 @@ def figure(mean, low, high):
     return {"dice": {"mean": mean, "low": low, "high": high}}
 
 
-def results(gain):
+def results(gain, groups=5):
     rows = [
         {"method": "zero-shot", "filter": "none", "kind": "box", "seeds": [0],
          "metrics": figure(0.5, 0.4, 0.6), "against": {}},
@@ -80,6 +81,7 @@ def results(gain):
     return {
         "rows": rows, "kinds": ["box"], "filters": {"none": "none", "clahe": "clahe"},
         "base_filter": "none", "base_tuning": "zero-shot", "rules": {}, "cells": 3, "done": 3,
+        "groups": groups, "images": 9, "resamples": 100,
         "tunings": {"zero-shot": "none", "lora": "lora"},
     }  # fmt: skip
 
@@ -98,6 +100,35 @@ def test_the_sentence_says_no_more_than_the_interval(gain, words):
 
 def test_filters_are_counted_by_their_intervals():
     assert "0 came out better, 1 worse" in filters_that_help(results((0.2, 0.1, 0.3)))
+
+
+@pytest.mark.parametrize("gain", [(0.2, 0.1, 0.3), (-0.2, -0.3, -0.1)])
+def test_few_groups_give_no_mark_and_no_verdict(gain):
+    few, enough = results(gain, groups=4), results(gain)
+    assert "over too few groups for a verdict" in sentence(few)
+    assert filters_that_help(few) == ""
+    assert "Intervals over 4 groups say little" in markdown(few)
+    table = next(t for t in tables_of(few, "box") if t.title.startswith("What tuning buys"))
+    assert "**" not in written(table)
+    assert "•" not in str(page_table(table))
+    again = next(t for t in tables_of(enough, "box") if t.title.startswith("What tuning buys"))
+    assert "**" in written(again)
+    assert "•" in str(page_table(again))
+    assert "say little" not in markdown(enough)
+
+
+def test_rules_stand_in_a_column_of_their_own():
+    found = results((0.2, 0.1, 0.3)) | {"rules": {"rule-filled": "filled box"}}
+    found["rows"] = [
+        *found["rows"],
+        {"method": "rule-filled", "filter": None, "kind": "box", "seeds": [0],
+         "metrics": figure(0.3, 0.2, 0.4), "against": {}},
+    ]  # fmt: skip
+    table = tables_of(found, "box")[0]
+    assert table.columns == ("filter", "zero-shot", "lora", "no network")
+    cells = dict(table.rows)
+    assert cells["*filled box*"] == (None, None, {"mean": 0.3, "low": 0.2, "high": 0.4})
+    assert cells["none"][2] is None
 
 
 def test_tables_leave_out_what_has_no_figure():

@@ -20,6 +20,7 @@ from penumbra.cli.session import (
     Target,
     Uncalibrated,
     command_line,
+    note_few_groups,
     now,
     predictor_options,
     say,
@@ -27,9 +28,6 @@ from penumbra.cli.session import (
     track,
     verb,
 )
-
-FEW_GROUPS = 5
-"""With fewer groups, an interval over them ends where its groups do."""
 
 
 class SplitName(StrEnum):
@@ -132,8 +130,7 @@ def evaluate(
     fitted_on = (scored.document["calibrated_on"] or {}).get("split")
     if fitted_on is not None and (fitted_on == split.value or "all" in (fitted_on, split.value)):
         say("note: the calibration was fitted on some of these samples, so it looks too good here.")
-    if evaluation.n_groups < FEW_GROUPS:
-        say(f"note: intervals over {evaluation.n_groups} groups say little.")
+    note_few_groups(evaluation.n_groups)
     overall = evaluation.overall
     figures = ", ".join(
         f"{label} {figure(overall.get(key))}"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from penumbra.cli.evaluate import FEW_GROUPS, figure
-from penumbra.cli.session import Finished, command_line, now, say, say_findings, track
+from penumbra.cli.evaluate import figure
+from penumbra.cli.session import Finished, command_line, note_few_groups, now, say_findings, track
 
 _BY_BOXES = {
     "share_inside": "inside the boxes",
@@ -108,12 +108,11 @@ def _finished(
     found = list(findings)
     if not json:
         say_findings(found)
-    if groups < FEW_GROUPS:
-        say(f"note: intervals over {groups} groups say little.")
+    note_few_groups(groups)
     failed = any(finding.severity == "error" for finding in found)
     return Finished(
-        document | {"out": str(out)},
-        [*lines, f"The numbers are {out / 'metrics.json'}, the tables lie beside them."],
+        document | {"out": str(out), "report": str(out / "report.html")},
+        [*lines, f"The report is {out / 'report.html'}, the numbers lie beside it."],
         code=1 if failed else 0,
     )
 

@@ -14,6 +14,7 @@ from penumbra.cli import (
     dataset,
     embed,
     evaluate,
+    export,
     models,
     predict,
     quick_start,
@@ -60,6 +61,7 @@ app.command("segment")(segment.segment)
 app.command("embed")(embed.embed)
 app.command("calibrate")(calibrate.calibrate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("benchmark")(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dataset.app, name="dataset")

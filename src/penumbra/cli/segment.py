@@ -11,7 +11,7 @@ import typer
 
 from penumbra.cli.images import image_files
 from penumbra.cli.prompts import Asked, chain_of
-from penumbra.cli.segmenting import EveryRegion, One, WhatIsAsked, each
+from penumbra.cli.segmenting import EveryRegion, One, WhatIsAsked, each, why_nothing
 from penumbra.cli.session import Finished, Json, Seed, command, verb
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _lines(
     if not results:
         return lines
     if not count:
-        return [*lines, "Nothing passed. Try a lower --least-iou and --least-stability."]
+        return [*lines, why_nothing(results)]
     if samples > 1:
         look = max(results, key=lambda result: result["mean_uncertainty"])
         why = "the mean doubt is highest there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,3 +112,28 @@ class EveryRegion:
             "objects": len(found.regions),
             "details": written,
         }
+
+
+def why_nothing(results: list[dict[str, Any]]) -> str:
+    """Say what came nearest to being a region where --everything found none, and what to lower."""
+    settings = results[0]["details"]["settings"]
+    limits = [settings["least_iou"], settings["least_stability"]]
+    seen = [result["details"]["nearest"] for result in results]
+    pairs = [(near["predicted_iou"], near["stability"]) for near in seen if near is not None]
+    if not pairs:
+        return "Nothing passed: each mask was empty or nearly the whole image. Try --point X,Y,+."
+    best = max(pairs, key=lambda pair: min(pair[0] - limits[0], pair[1] - limits[1]))
+    said = (
+        f"Nothing passed: the best mask had a predicted IoU of {best[0]:.3f} (--least-iou "
+        f"{limits[0]:g}) and a stability of {best[1]:.3f} (--least-stability {limits[1]:g})."
+    )
+    names = ("--least-iou", "--least-stability")
+    # Rounded down, so that this very mask passes.
+    lower = [
+        f"{name} {math.floor(value * 100) / 100:g}"
+        for name, value, limit in zip(names, best, limits, strict=True)
+        if value < limit
+    ]
+    if lower:
+        return f"{said} Try {' and '.join(lower)}."
+    return f"{said} What passed was smaller than --least-area {settings['least_area']}, or cut off."

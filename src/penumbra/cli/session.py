@@ -143,6 +143,15 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def note_few_groups(groups: int) -> None:
+    """Warn where intervals rest on too few groups."""
+    from penumbra.evaluation.bootstrap import FEW_GROUPS
+    from penumbra.pages.words import count
+
+    if groups < FEW_GROUPS:
+        say(f"note: intervals over {count(groups, 'group')} say little.")
+
+
 def class_names(text: str | None) -> tuple[str, ...] | None:
     """Split the value of `--classes`."""
     return None if text is None else tuple(name.strip() for name in text.split(","))

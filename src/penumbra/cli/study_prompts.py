@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from penumbra.cli.session import Finished, Json, command_line, now, say, track, verb
+from penumbra.cli.session import (
+    Finished,
+    Json,
+    command_line,
+    note_few_groups,
+    now,
+    say,
+    track,
+    verb,
+)
 
 
 @verb
@@ -80,6 +89,7 @@ def prompts(
     if not json:
         for problem in problems[:5]:
             say(f"error: {problem['work']}: {problem['problem']}")
+    note_few_groups(results["groups"])
     unread = any(finding["severity"] == "error" for finding in results["findings"])
     if unread and not json:
         say("warning: some images could not be read; the report lists them.")

@@ -19,6 +19,9 @@ Statistic = Callable[[Floats], Floats]
 """From weights (R, G), how often each group was drawn in each resample, to values (R, …)."""
 
 RESAMPLES = 2000
+FEW_GROUPS = 5
+"""With fewer groups, an interval over them ends where its groups do, and no verdict rests on it."""
+
 _LEVEL = 95.0
 _CELLS = 2**22  # weights held at a time: 32 MiB
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from penumbra.data.source import has_boxes_alone
+from penumbra.evaluation.prompted_report.page import write_report_by_boxes
 from penumbra.evaluation.weak import WeakScores, evaluate_weak
 from penumbra.evaluation.weak_answers import answers_of_run
 from penumbra.inference.predictor import Predictor
@@ -41,7 +42,7 @@ def evaluate_run_on_boxes(
     progress: Progress = silent,
     **predictor_options: Any,
 ) -> tuple[WeakScores, dict[str, Any]]:
-    """Evaluate a run by boxes and write `metrics.json` and `per_image.csv` into `out`.
+    """Evaluate a run by boxes and write `metrics.json`, `per_image.csv` and `report.html`.
 
     Args:
         run: a run folder of a network that needs no prompt.
@@ -66,8 +67,9 @@ def evaluate_run_on_boxes(
     predictor = Predictor.load(folder.folder, **predictor_options)
     samples = open_for_run(folder, source, split=split, target=target, with_masks=False)
     check_writable(where)
+    answer = answers_of_run(lambda images: predictor(images, seed=seed))
     scores = evaluate_weak(
-        answers_of_run(lambda images: predictor(images, seed=seed)),
+        answer,
         samples,
         name=folder.folder.name,
         seed=seed,
@@ -86,6 +88,7 @@ def evaluate_run_on_boxes(
         "versions": versions(),
         **scores.to_json(),
     }
+    write_report_by_boxes({folder.folder.name: scores}, samples, document, where, answer=answer)
     write_scores(scores, document, where)
     return scores, document
 

@@ -15,6 +15,10 @@ from penumbra.data.split import select
 from penumbra.errors import SourceError, expected
 from penumbra.evaluation.prompted import check_kinds, evaluate_prompts
 from penumbra.evaluation.prompted_objects import LEAST_AREA, Objects
+from penumbra.evaluation.prompted_report.page import (
+    write_report_by_boxes,
+    write_report_by_masks,
+)
 from penumbra.evaluation.prompted_scores import PromptedScores
 from penumbra.evaluation.weak import WeakScores, evaluate_weak
 from penumbra.evaluation.weak_answers import answers_of_prompts
@@ -122,11 +126,12 @@ def evaluate_promptable(
     created: str = "",
     progress: Progress = silent,
 ) -> PromptableEvaluation:
-    """Evaluate a promptable model; write `metrics.json` and tables into `out`.
+    """Evaluate a promptable model; write `metrics.json`, tables and a page into `out`.
 
     Where there are masks, every object is prompted for and compared with its own mask
     (`evaluate_prompts`): `per_object.csv` and `per_image.csv`. Where boxes alone are known, every
-    box is prompted for, by itself or by points in it (`evaluate_weak`): `per_image_KIND.csv`.
+    box is prompted for, by itself or by points in it (`evaluate_weak`): `per_image_KIND.csv`. Both
+    write `report.html`.
 
     Args:
         run: a tuned run, or ``sam:NAME`` with any name that `from_pretrained` takes.
@@ -176,7 +181,9 @@ def evaluate_promptable(
             "measured_by": "boxes",
             "kinds": {kind: scores.to_json() for kind, scores in weak.items()},
         }
-        _write(where, {f"per_image_{kind}": one.to_frame() for kind, one in weak.items()}, document)
+        frames = {f"per_image_{kind}": one.to_frame() for kind, one in weak.items()}
+        write_report_by_boxes(weak, samples, document, where, segmenter=segmenter)
+        _write(where, frames, document)
         return PromptableEvaluation(None, weak, samples, document)
     scores = evaluate_prompts(
         segmenter, samples, kinds=kinds, objects=objects, least_area=least_area,
@@ -184,6 +191,7 @@ def evaluate_promptable(
     )  # fmt: skip
     document |= {"measured_by": "masks", **scores.to_json()}
     tables = {"per_object": scores.to_frame(), "per_image": scores.to_frame(of="images")}
+    write_report_by_masks(scores, segmenter, samples, document, where)
     _write(where, tables, document)
     return PromptableEvaluation(scores, {}, samples, document)
 

@@ -93,8 +93,9 @@ def evaluate_prompts(
     with that object alone: what covers a neighbour is wrong. Pixels to ignore, and those of
     objects that were left out, count neither way.
 
-    ``box`` is the tight box. ``jittered-box`` has every edge moved by normal noise of `jitter`
-    times its side, at most 20/1024 of the image's longest side. ``pointN`` is N points: the first
+    ``box`` is the tight box. ``jittered-box`` has every edge moved by normal noise whose standard
+    deviation is `jitter` times the box's width or height, without the limit of training, and cut
+    off at the edge of the image. ``pointN`` is N points: the first
     on the pixel deepest inside the object, by the Euclidean distance to its edge, each further
     one on the deepest pixel of the largest area where the mask so far is wrong, with the sign
     that corrects it. Where nothing is wrong any more, a further point goes into the object.

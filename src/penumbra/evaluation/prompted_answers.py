@@ -110,7 +110,7 @@ def _boxes(kind: str, truth: Masks, *, key: bytes, seed: int, jitter: float) -> 
     moved = [
         jittered_boxes(
             box[None], (height, width), keyed_generator(seed, "jittered-box", key, box),
-            jitter=jitter,
+            jitter=jitter, limit=None,
         )[0]
         for box in boxes
     ]  # fmt: skip

@@ -127,7 +127,8 @@ def _prompts(kind: str, sample: Sample, seed: int) -> dict[str, NDArray[Any]]:
     if kind == "jittered-box":
         size = (sample.image.shape[0], sample.image.shape[1])
         pairs = zip(boxes, generators, strict=True)
-        return {"boxes": np.concatenate([jittered_boxes(b[None], size, g) for b, g in pairs])}
+        moved = [jittered_boxes(b[None], size, g, limit=None) for b, g in pairs]
+        return {"boxes": np.concatenate(moved)}
     count = int(kind.removeprefix("point"))
     middle, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     away = np.stack([g.uniform(-_INNER / 2, _INNER / 2, size=(count, 2)) for g in generators])

@@ -22,6 +22,7 @@ from penumbra.promptable.agreement import MaskAgreement
 from penumbra.promptable.contract import AnswersPrompts
 from penumbra.promptable.prediction import CLASS_NAMES, PromptedPrediction
 from penumbra.promptable.prompt_sampling import jittered_boxes, keyed_generator
+from penumbra.promptable.prompts import Prompts
 
 JITTER = 0.1
 """Standard deviation of a jittered edge as a share of its side."""
@@ -80,9 +81,9 @@ def predict_with_doubt(
 
     Args:
         segmenter: the model.
-        embedding: of the image, by its `embed`.
-        boxes: (N, 4) or (4,) xyxy in pixels, far edge exclusive.
-        points: (N, P, 2) or (P, 2) as (x, y).
+        embedding: of the image, by its `embed`: an array (H, W, …), or with `size` (H, W).
+        boxes: (N, 4) or (4,) xyxy in pixels, far edge exclusive; see `Prompts.of`.
+        points: (N, P, 2) or (P, 2) as (x, y), or N lists of different lengths.
         labels: (N, P) or (P,); by default all on the object.
         samples: K.
         jitter: see above; 0 asks K times the same.
@@ -94,14 +95,14 @@ def predict_with_doubt(
         One prediction per prompt, in order.
 
     Raises:
-        SettingsError: there is no box and no point, or an option is impossible; and what the
-            model's `predict` raises.
+        SettingsError: there is no box and no point, one of them is not valid, or an option is
+            impossible; and what the model's `predict` raises.
 
     Source: G. Deng et al., SAM-U: multi-box prompts triggered uncertainty estimation for reliable
     SAM in medical image, MICCAI workshops 2023.
     """
     _check(samples, jitter, limit, keep_samples)
-    given = _given(boxes, points, labels)
+    given = _given(embedding, boxes, points, labels)
     count = len(next(iter(given.values())))
     answers = []
     for number in range(count):
@@ -137,19 +138,19 @@ def _check_kept(keep: int, answer: Prediction) -> None:
         )
 
 
-def _given(boxes: Any, points: Any, labels: Any) -> Arrays:
-    """Bring prompts to arrays with a first axis; their values are the model's to check."""
-    given: Arrays = {}
-    if boxes is not None:
-        given["boxes"] = np.asarray(boxes, dtype=np.float32).reshape(-1, 4)
-    if points is not None:
-        array = np.asarray(points, dtype=np.float32)
-        given["points"] = array[None] if array.ndim == 2 else array
-        signs = np.ones(given["points"].shape[:2]) if labels is None else np.asarray(labels)
-        given["labels"] = signs.astype(np.int8).reshape(given["points"].shape[:2])
-    if not given or not all(len(array) for array in given.values()):
+def _given(embedding: Any, boxes: Any, points: Any, labels: Any) -> Arrays:
+    """Check prompts and bring them to arrays with a first axis."""
+    if boxes is None and points is None:
         raise SettingsError(expected("the prompts", "boxes or points", "none", "boxes=…"))
-    return given
+    asked = Prompts.of(size=_size_of(embedding), boxes=boxes, points=points, labels=labels)
+    named = {"boxes": asked.boxes, "points": asked.points, "labels": asked.labels}
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def _size_of(embedding: Any) -> tuple[int, int]:
+    """Give (H, W) of the image that an embedding is of; rules embed an image as itself."""
+    size = embedding.shape[:2] if isinstance(embedding, np.ndarray) else embedding.size
+    return (int(size[0]), int(size[1]))
 
 
 def _versions(

@@ -20,7 +20,7 @@ class Embedding:
         size: (H, W) of the image.
         resized: (h, w) that the image was scaled to inside the network's square input.
         key: hexadecimal digest of all that the features follow from: pixels, shape, type, weights
-            of the encoder, filters, size, scaling and precision.
+            of the encoder, filters, size, scaling, precision and the number of further features.
         model: digest of the encoder's weights.
         extra: further features that some families need (SAM-HQ: those of an early block).
         timings: seconds by stage.

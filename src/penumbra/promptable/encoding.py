@@ -35,8 +35,7 @@ def encode(model: nn.Module, pixels: Tensor, family: Family) -> Features:
         return coarse.float(), tuple(tensor.float() for tensor in fine)
     features, early = _encode_vit(given.vision_encoder, placed)
     # SAM-HQ looks at the first of them alone; the others would only take memory.
-    wanted = early[:1] if family.decoder == "sam-hq" else []
-    return features.float(), tuple(tensor.float() for tensor in wanted)
+    return features.float(), tuple(tensor.float() for tensor in early[: family.extra])
 
 
 def _encode_vit(encoder: Any, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -15,7 +15,7 @@ from penumbra.errors import SettingsError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.progress import Progress, silent
 from penumbra.promptable.cache import EmbeddingCache
-from penumbra.promptable.candidates import candidates_of
+from penumbra.promptable.candidates import Nearest, candidates_of
 from penumbra.promptable.decoding import MOST_AT_ONCE
 from penumbra.promptable.grid import Crop, grid_points, plan_crops
 from penumbra.promptable.nms import suppress
@@ -66,6 +66,8 @@ class Everything:
         asked: points that were asked at.
         crowded: regions that were let go because too many were held at once.
         timings: seconds by stage.
+        nearest: predicted IoU and stability of the mask that came nearest to both limits, or passed
+            them by most; ``None`` where every mask was empty or nearly the whole image.
     """
 
     size: tuple[int, int]
@@ -73,6 +75,7 @@ class Everything:
     asked: int
     crowded: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
+    nearest: tuple[float, float] | None = None
 
     @property
     def labels(self) -> NDArray[np.uint16]:
@@ -91,6 +94,9 @@ class Everything:
             "regions": [region.to_json() for region in self.regions],
             "asked": self.asked,
             "crowded": self.crowded,
+            "nearest": None
+            if self.nearest is None
+            else dict(zip(("predicted_iou", "stability"), self.nearest, strict=True)),
             "timings": dict(self.timings),
         }
 
@@ -146,7 +152,8 @@ def segment_everything(
         held.add(region)
     found = _cleaned(held.kept(), chosen)
     timings = {"embed": search.seconds, "total": time.perf_counter() - started}
-    return Everything(search.size, found, search.asked, held.crowded, timings)
+    nearest = search.nearest.scores
+    return Everything(search.size, found, search.asked, held.crowded, timings, nearest)
 
 
 class _Search:
@@ -165,6 +172,7 @@ class _Search:
         self.cache = cache
         self.size = (int(image.shape[0]), int(image.shape[1]))
         self.seconds = 0.0
+        self.nearest = Nearest(settings.least_iou, settings.least_stability, settings.most_share)
         crops = plan_crops(self.size, layers=settings.crop_layers, overlap=settings.crop_overlap)
         self.grids = [(crop, self._grid(crop)) for crop in crops]
         self.asked = sum(len(points) for _, points in self.grids)
@@ -192,6 +200,7 @@ class _Search:
                 points,
                 least_iou=self.settings.least_iou,
                 least_stability=self.settings.least_stability,
+                nearest=self.nearest,
             ):
                 region = self._placed(crop, found.mask, found.facts)
                 if region is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from penumbra.errors import MissingExtraError, ModelError, expected
@@ -18,7 +20,8 @@ class Family:
 
     Attributes:
         name: short, stable.
-        model_type: what ``config.json`` calls it.
+        model_types: what ``config.json`` may call it; models of video hold one of images, and their
+            configuration is what is published.
         architecture: the class in transformers.
         accepts: the kinds of prompt it was trained with.
         fit: how an image is brought to its square input.
@@ -26,10 +29,11 @@ class Family:
         decoder: which way its masks are computed.
         halves: whether its encoder runs in bfloat16 on its own.
         needs: packages beside those of ``[sam]``.
+        extra: how many further features of the encoder its decoder wants (`Embedding.extra`).
     """
 
     name: str
-    model_type: str
+    model_types: tuple[str, ...]
     architecture: str
     accepts: frozenset[PromptKind] = ALL_KINDS
     fit: Literal["longest", "stretch"] = "longest"
@@ -37,24 +41,25 @@ class Family:
     decoder: Literal["sam", "sam-hq", "sam2"] = "sam"
     halves: bool = True
     needs: tuple[str, ...] = ()
+    extra: int = 0
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family("sam", "sam", "SamModel"),
-    Family("sam-hq", "sam_hq", "SamHQModel", decoder="sam-hq"),
+    Family("sam", ("sam",), "SamModel"),
+    Family("sam-hq", ("sam_hq",), "SamHQModel", decoder="sam-hq", extra=1),
     # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
-    Family("medsam", "sam", "SamModel", frozenset(("box",)), "stretch", "minmax"),
+    Family("medsam", ("sam",), "SamModel", frozenset(("box",)), "stretch", "minmax"),
     # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
-    Family("sam2", "sam2", "Sam2Model", fit="stretch", decoder="sam2", halves=False,
-           needs=("torchvision",)),
-    Family("edgetam", "edgetam", "EdgeTamModel", fit="stretch", decoder="sam2", halves=False,
-           needs=("torchvision",)),
-    Family("sam3-tracker", "sam3_tracker", "Sam3TrackerModel", fit="stretch", decoder="sam2",
-           halves=False, needs=("torchvision",)),
+    Family("sam2", ("sam2", "sam2_video"), "Sam2Model", fit="stretch", decoder="sam2", halves=False,
+           needs=("torchvision",), extra=2),
+    Family("edgetam", ("edgetam", "edgetam_video"), "EdgeTamModel", fit="stretch", decoder="sam2",
+           halves=False, needs=("torchvision", "timm"), extra=2),
+    Family("sam3-tracker", ("sam3_tracker", "sam3_video"), "Sam3TrackerModel", fit="stretch",
+           decoder="sam2", halves=False, needs=("torchvision",), extra=2),
 )  # fmt: skip
 """Those of SAM 2 and later are loaded where torchvision is installed, which parts of their library
-need; the core of this project never needs it."""
+need; the core of this project never needs it. EdgeTAM's encoder is one of timm."""
 
 
 def family_named(name: str) -> Family:
@@ -74,28 +79,58 @@ def family_named(name: str) -> Family:
     raise ModelError(expected("`family`", f"one of {names}", repr(name), "one of these"))
 
 
+FAMILY_KEY = "penumbra_family"
+"""Says in a ``config.json`` that we wrote which family the model is of."""
+
+
 def family_of(config: dict[str, Any], *, called: str) -> Family:
-    """Recognise the family by ``model_type``, and MedSAM, which has SAM's, by what it is called.
+    """Recognise the family by what we wrote, else by ``model_type``.
+
+    MedSAM has the type of SAM. Where nothing else says so, it is known by the last part of the name
+    or path that it was asked for by; the folders above say nothing.
 
     Args:
         config: what ``config.json`` holds.
         called: the name or path it was asked for by.
 
     Raises:
-        ModelError: no family has this type.
+        ModelError: no family has this type, or the one that is written there has another.
+
+    Examples:
+        >>> family_of({"model_type": "sam"}, called="wanglab/medsam-vit-base").name
+        'medsam'
+        >>> family_of({"model_type": "sam"}, called="medsam-study/sam-vit-base").name
+        'sam'
     """
     kind = config.get("model_type")
-    known = [family for family in FAMILIES if family.model_type == kind]
+    known = [family for family in FAMILIES if kind in family.model_types]
     if not known:
-        names = ", ".join(sorted({family.model_type for family in FAMILIES}))
+        names = ", ".join(sorted({kind for family in FAMILIES for kind in family.model_types}))
         raise ModelError(
             expected(f"the model_type of {called}", f"one of {names}", repr(kind),
                      "a checkpoint of the SAM family")
         )  # fmt: skip
-    if kind == "sam":
-        origins = f"{called} {config.get('_name_or_path', '')}".lower()
-        return family_named("medsam" if "medsam" in origins else "sam")
+    written = config.get(FAMILY_KEY)
+    if written is not None:
+        known = [family for family in known if family.name == written]
+        if not known:
+            raise ModelError(
+                expected(f"the {FAMILY_KEY} of {called}", f"a family of the type {kind}",
+                         repr(written), "taking that line out, or a fresh copy of config.json")
+            )  # fmt: skip
+    elif kind == "sam":
+        origins = (called, str(config.get("_name_or_path") or ""))
+        return family_named("medsam" if any(map(_says_medsam, origins)) else "sam")
     return known[0]
+
+
+def _says_medsam(name: str) -> bool:
+    """Tell by the last part of a name, or the repository that a folder of the hub's cache is of."""
+    path = Path(os.path.normpath(Path(name).absolute())) if name else Path()
+    # The hub keeps `owner/model` as `models--owner--model/snapshots/<commit>`.
+    cached = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
+    own = path.parent.parent.name.rsplit("--", 1)[-1] if cached else path.name
+    return "medsam" in own.lower()
 
 
 def require(family: Family) -> None:

@@ -129,7 +129,10 @@ def decode(model: nn.Module, features: Tensor, clicks: Clicks) -> tuple[Tensor, 
 def objects_loss(
     logits: Tensor, iou: Tensor, target: Tensor, valid: Tensor, single: Tensor, *, name: LossName
 ) -> Tensor:
-    """Compute the mean loss of P prompts; a clear prompt's of its one mask, others' of three."""
+    """Compute the mean loss of P prompts; a clear prompt's of its one mask, others' of three.
+
+    Of no prompts it is 0.
+    """
     total = logits.new_zeros(())
     for chosen, masks in ((single, slice(0, 1)), (~single, slice(1, None))):
         if not bool(chosen.any()):
@@ -139,7 +142,7 @@ def objects_loss(
             target[chosen].unsqueeze(0), valid=valid[chosen].unsqueeze(0), name=name,
         )  # fmt: skip
         total = total + loss.total * chosen.sum()
-    return total / len(logits)
+    return total / max(1, len(logits))
 
 
 def answer_of(logits: Tensor, iou: Tensor, single: Tensor) -> Tensor:
@@ -180,11 +183,13 @@ def interactive_step(
         autocast: compute in bfloat16 where that is safe.
 
     Returns:
-        The loss of the first round.
+        The loss of the first round; 0, and no gradient, where no scene has an object.
     """
     sam: Any = model
     device = next(model.parameters()).device.type
     masks = np.concatenate([scene.masks for scene in scenes])
+    if not len(masks):
+        return 0.0
     image = np.repeat(np.arange(len(scenes)), [len(scene.masks) for scene in scenes])
     clicks = Clicks(_first(masks, generator, sampling), image)
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
@@ -197,7 +202,8 @@ def interactive_step(
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             logits, iou = decode(model, features, clicks)
         target = _reduced(torch.from_numpy(masks), logits)
-        counted = _reduced(valid, logits)[torch.from_numpy(clicks.image)] * _weights(target)
+        known = _reduced(valid, logits)[torch.from_numpy(clicks.image)]
+        counted = known * _weights(target)
         single = torch.from_numpy(clicks.single)
         value = objects_loss(logits, iou, target, counted, single, name=loss)
         # Later rounds see half of the objects: they weigh half as much.
@@ -206,8 +212,10 @@ def interactive_step(
         if turn + 1 < rounds:
             shown = answer_of(logits, iou, single).detach()
             clicks, masks = _corrected(
-                clicks, masks, shown, target, generator, sampling, drop=turn == 0
+                clicks, masks, shown, target, known > 0.5, generator, sampling, drop=turn == 0
             )
+            if not len(masks):
+                break
     torch.autograd.backward(encoded, features.grad)
     return first
 
@@ -254,13 +262,18 @@ def _corrected(
     masks: NDArray[np.bool_],
     shown: Tensor,
     target: Tensor,
+    known: Tensor,
     generator: np.random.Generator,
     sampling: PromptSampling,
     *,
     drop: bool,
 ) -> tuple[Clicks, NDArray[np.bool_]]:
-    """Click once more on each object, or on each of half of them."""
-    truth = (target > 0.5).numpy()
+    """Click once more on each object, or on each of half of them; perhaps none is left.
+
+    No click lands where less than half of a pixel (P, h, w) is known: it does not count either.
+    """
+    valid = known.numpy()
+    truth = (target > 0.5).numpy() & valid
     # An object of a few pixels may vanish on the logits' grid, and then cannot be clicked on.
     rows = np.flatnonzero(truth.any((1, 2)))
     if drop and len(rows) > 1:
@@ -268,7 +281,7 @@ def _corrected(
     kept = clicks.subset(rows)
     answer = shown[torch.from_numpy(rows)]
     how = generator if generator.random() < 0.5 else None
-    points, labels = corrective_points((answer > 0).numpy(), truth[rows], how)
+    points, labels = corrective_points((answer > 0).numpy(), truth[rows], how, valid=valid[rows])
     factor = masks.shape[-1] / answer.shape[-1]
     points = (points + 0.5) * factor - 0.5
     use = generator.random() < sampling.mask_share

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from penumbra.errors import ModelError, RunError, expected
+from penumbra.errors import MissingExtraError, ModelError, RunError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.models.weights import check_weights
 from penumbra.promptable.families import Family, family_named, family_of, require
@@ -115,10 +115,19 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
 
     architecture: Any = getattr(transformers, found.architecture)
     try:
-        with _without_bars():
+        with _quietly():
+            # The library's own refusal of other sizes is a table on standard error.
             model, notes = architecture.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
-            )
+                folder, local_files_only=True, dtype=torch.float32, output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )  # fmt: skip
+    except ImportError as error:
+        # The library asks for packages where it first uses them; its text begins with blank lines.
+        reason = " ".join(str(error).split())
+        raise MissingExtraError(
+            expected(f"what a model of the family {found.name} needs", "installed", reason,
+                     "installing what is named there, or a model of the families sam or sam-hq")
+        ) from error  # fmt: skip
     except pickle.UnpicklingError as error:
         raise ModelError(
             expected(str(folder), f"a folder with {WEIGHTS_FILE}",
@@ -131,6 +140,7 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
                      str(error).splitlines()[0] if str(error) else repr(error),
                      f"a fresh copy of {WEIGHTS_FILE}")
         ) from error  # fmt: skip
+    _check_sizes(folder, notes["mismatched_keys"])
     if notes["missing_keys"]:
         some = ", ".join(sorted(notes["missing_keys"])[:3])
         raise ModelError(
@@ -148,18 +158,41 @@ def _check_finite(model: nn.Module) -> None:
         raise ModelError(str(error)) from error
 
 
+def _check_sizes(folder: Path, others: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Refuse weights of other shapes than the config says: (name, in the file, by the config)."""
+    found = sorted((name, tuple(held), tuple(wanted)) for name, held, wanted in others)
+    if not found:
+        return
+    name, held, wanted = found[0]
+    more = f", and {len(found) - 1} more of other sizes" if len(found) > 1 else ""
+    raise ModelError(
+        expected(str(folder / WEIGHTS_FILE), f"of the size that {CONFIG_FILE} says, with {name} "
+                 f"of {_by(wanted)}", f"{_by(held)}{more}",
+                 f"{CONFIG_FILE} and {WEIGHTS_FILE} of one and the same model")
+    )  # fmt: skip
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape)) or "a single number"
+
+
 @contextlib.contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep the library's progress bars off standard error: loading takes a moment, often many."""
+def _quietly() -> Iterator[None]:
+    """Keep the library's progress bars and reports off standard error.
+
+    Loading takes a moment and may happen often, and what is wrong with a checkpoint we say.
+    """
     from transformers.utils import logging as theirs  # noqa: PLC0415 - as above
 
     logging: Any = theirs
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ def read_meta_file(path: Path) -> dict[str, Tensor]:
             run, which is refused.
     """
     try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # A pickle that was not written by torch is warned of, and then refused below.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+            document = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             expected(str(path), "a file of weights alone",
@@ -174,7 +178,8 @@ def read_meta_file(path: Path) -> dict[str, Tensor]:
 def config_of(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """Read the size of a SAM off the shapes of its weights, under Meta's names.
 
-    Heads of the mask decoder leave no trace in shapes; Meta's models all have eight.
+    Heads of the mask decoder leave no trace in shapes; Meta's models all have eight, and
+    `save_meta_file` writes no others.
 
     Raises:
         KeyError: a weight is missing.
@@ -250,13 +255,65 @@ def load_meta_model(path: Path) -> nn.Module:
     return model.eval()
 
 
+_META_HEADS = 8
+"""Of the mask decoder's attention, in every model that Meta published."""
+
+_UNSEEN: dict[str, tuple[str, ...]] = {
+    "vision_config": ("hidden_act", "layer_norm_eps", "use_abs_pos"),
+    "prompt_encoder_config": ("hidden_act", "layer_norm_eps", "num_point_embeddings"),
+    "mask_decoder_config": ("hidden_act", "layer_norm_eps"),
+}
+"""Settings that leave no trace in shapes, and are in Meta's programs as they are by default."""
+
+
 def save_meta_file(path: Path, model: nn.Module) -> None:
     """Write a `SamModel` as a ``.pth`` file under Meta's names, atomically.
 
+    Such a file holds no settings: whoever loads it takes them from the shapes of the weights, and
+    takes the rest to be as in Meta's models. A model of which that is not true is refused.
+
     Raises:
+        ModelError: it has no relative positions, a number of heads other than 8 in its mask
+            decoder, or another setting that the file could not say; nothing is written.
         StorageError: it cannot be written.
     """
     from penumbra.storage import atomic_path  # noqa: PLC0415 - for writing alone
 
+    weights = to_meta_names(model.state_dict())
+    _check_sayable(model, weights)
     with atomic_path(path) as temporary:
-        torch.save(to_meta_names(model.state_dict()), temporary)
+        torch.save(weights, temporary)
+
+
+def _check_sayable(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Check that a file of these weights alone would be read as the model that they are of."""
+    own: Any = model.config
+    if type(model).__name__ != "SamModel":
+        raise _unsayable("a SamModel", type(model).__name__)
+    if not (own.vision_config.use_rel_pos and own.vision_config.use_abs_pos):
+        raise _unsayable("relative and absolute positions in the encoder's attention",
+                         "a model without one of them, as the small model is")  # fmt: skip
+    heads = own.mask_decoder_config.num_attention_heads
+    if heads != _META_HEADS:
+        raise _unsayable(f"{_META_HEADS} heads in the mask decoder's attention", heads)
+    from transformers import SamConfig  # noqa: PLC0415 - takes seconds, and is an extra
+
+    try:
+        seen = config_of(weights)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+        raise _unsayable("shapes that say its size", error) from error
+    usual = SamConfig()
+    for part, settings in seen.items():
+        mine = getattr(own, part)
+        unseen = {name: getattr(getattr(usual, part), name) for name in _UNSEEN[part]}
+        for name, value in (settings | unseen).items():
+            if getattr(mine, name) != value:
+                raise _unsayable(f"{name} = {value} in its {part}", getattr(mine, name))
+
+
+def _unsayable(to_be: str, got: object) -> ModelError:
+    return ModelError(
+        expected("a model that is to be written under Meta's names", f"one with {to_be}"
+                 if "SamModel" not in to_be else to_be, got,
+                 "a folder in the form of Hugging Face, whose config.json says what it has")
+    )  # fmt: skip

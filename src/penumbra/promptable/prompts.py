@@ -50,6 +50,7 @@ class Prompts:
         points: Any = None,
         labels: Any = None,
         mask: Any = None,
+        low: int | None = None,
     ) -> Prompts:
         """Check prompts and bring them to their arrays.
 
@@ -60,13 +61,16 @@ class Prompts:
                 differ in length, and is filled up.
             labels: (N, P) or (P,) of 1 (object), 0 (background) and -1 (padding, not a point);
                 by default all 1.
-            mask: (N, H, W) or (H, W), truth values or probabilities in [0, 1]; of any other size
-                or range: low-resolution logits (h, w) of an earlier prediction.
+            mask: (N, H, W) or (H, W), truth values or probabilities in [0, 1]; or logits of an
+                earlier prediction, (N, low, low) or (low, low) floats that are not all in [0, 1].
+                Where the image is of that size too, logits are known by a value below 0.
+            low: side of the model's low-resolution logits (`PromptableSegmenter.low`); without it
+                no logits are taken.
 
         Raises:
             SettingsError: there is no prompt; a box is inverted or wholly outside the image, a
                 point is outside; a number is not finite; the shapes do not belong together; labels
-                without points.
+                without points; a mask is of another size, or has values that no mask has.
 
         Examples:
             >>> prompts = Prompts.of(boxes=[4, 4, 90, 20], size=(64, 64))
@@ -81,7 +85,7 @@ class Prompts:
         if points is not None:
             checked_points, checked_labels = _points(points, labels, size)
         checked_boxes = None if boxes is None else _boxes(boxes, size)
-        masks, logits = (None, False) if mask is None else _masks(mask, size)
+        masks, logits = (None, False) if mask is None else _masks(mask, size, low)
         prompts = cls(size, checked_boxes, checked_points, checked_labels, masks, logits)
         prompts._check()
         return prompts
@@ -229,19 +233,27 @@ def _labels_of(labels: Any, parts: list[NDArray[np.float32]]) -> list[NDArray[np
     return [row.astype(np.int8) for row in found]
 
 
-def _masks(values: Any, size: tuple[int, int]) -> tuple[NDArray[np.float32], bool]:
+def _masks(
+    values: Any, size: tuple[int, int], low: int | None
+) -> tuple[NDArray[np.float32], bool]:
     masks = _numbers(values, "mask")
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3:
         raise _bad("`mask`", "(H, W) or (N, H, W)", masks.shape, "one plane for each prompt")
     if 0 in masks.shape:
         return np.zeros((0, *size), dtype=np.float32), False
-    inside = bool(masks.min() >= 0) and bool(masks.max() <= 1)
-    if masks.shape[1:] == size and inside:
+    least, most = float(masks.min()), float(masks.max())
+    inside = least >= 0 and most <= 1
+    fits = masks.shape[1:] == tuple(size)
+    if fits and inside:
         return masks, False
-    if masks.shape[1] != masks.shape[2]:
-        raise _bad("`mask`", f"{size[0]}×{size[1]} with values from 0 to 1, or square "
-                   "low-resolution logits",
-                   f"{masks.shape[1:]} from {masks.min():g} to {masks.max():g}",
-                   "a mask of the image's own size, foreground 1")  # fmt: skip
-    return masks, True
+    # Masks of other programs are 0 and 255, or small: neither may pass for logits in silence.
+    as_logits = np.asarray(values).dtype.kind == "f" and not inside and (least < 0 or not fits)
+    if as_logits and masks.shape[1:] == (low, low):
+        return masks, True
+    logits = "" if low is None else f", or logits of {low}×{low}"
+    raise _bad("`mask`", f"{size[0]}×{size[1]} with values from 0 to 1{logits}",
+               f"{masks.shape[1]}×{masks.shape[2]} from {least:g} to {most:g}",
+               "a mask of the image's own size, foreground 1" if low is not None else
+               "a mask of the image's own size, foreground 1, or `low=segmenter.low` for logits of "
+               "an earlier answer")  # fmt: skip

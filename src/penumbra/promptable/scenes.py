@@ -37,7 +37,8 @@ class Scene:
 
     Attributes:
         pixels: (3, S, S) float32, normalised, zeros where the image does not reach.
-        masks: (N, S, S) bool, one per prompt; an object may come more than once.
+        masks: (N, S, S) bool, one per prompt, none empty; an object may come more than once, and
+            N may be 0.
         valid: (S, S) bool, false beyond the image and where the mask says ignore.
     """
 
@@ -142,7 +143,23 @@ def draw_scene(
         generator: where all draws come from.
         side: S of the network.
         least: pixels of the square that an object must have.
+
+    Returns:
+        A scene. It has an object, unless one after another image was drawn whose objects all
+        vanish when it is scaled to the square.
     """
+    for _ in range(_TRIES):
+        small, square = _part(images, generator, side=side, least=least)
+        if (square > 0).any():
+            break
+    numbers = _chosen(_usable(square, least), square, images.prompts, generator)
+    return _scene(_varied(small, generator), square, numbers)
+
+
+def _part(
+    images: PromptSet, generator: np.random.Generator, *, side: int, least: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """Draw an image and a part of it that has an object; after some tries, the whole."""
     index = int(generator.integers(len(images)))
     image, labels = _turned(images, index, generator)
     for attempt in range(_TRIES):
@@ -150,11 +167,9 @@ def draw_scene(
         window = (slice(None), slice(None)) if whole else _window(labels.shape, generator)
         stretch = np.exp(generator.uniform(-0.15, 0.15, 2))
         small, square = _placed(image[window], labels[window], side, stretch)
-        numbers = _usable(square, least)
-        if len(numbers):
+        if len(_usable(square, least)):
             break
-    numbers = _chosen(numbers, square, images.prompts, generator)
-    return _scene(_varied(small, generator), square, numbers)
+    return small, square
 
 
 def whole_scene(
@@ -236,8 +251,8 @@ def _chosen(
 ) -> NDArray[np.int64]:
     if not len(numbers):
         # Objects too small to matter, in an image seen whole: the largest one all the same.
-        areas = np.bincount(square[square > 0], minlength=2)
-        numbers = np.array([int(np.argmax(areas[1:])) + 1])
+        areas = np.bincount(square[square > 0])
+        numbers = np.array([np.argmax(areas)] if len(areas) else [], np.int64)
     if len(numbers) >= count:
         return generator.choice(numbers, count, replace=False)
     # Few objects: each is prompted for again, by another prompt, but not without end.

@@ -97,7 +97,9 @@ class PromptableSegmenter:
         """Load a model.
 
         Args:
-            name: a folder in the form of Hugging Face.
+            name: ``"small"``, the project's own model; ``owner/model`` on the hub; a folder in the
+                form of Hugging Face; a ``.pth`` file as Meta publishes them; or a run that tuned
+                one of these.
             precision: of the encoder; ``"auto"`` is bfloat16 where the machine computes it faster.
             device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
             offline: never reach for the network.
@@ -107,6 +109,7 @@ class PromptableSegmenter:
 
         Raises:
             ModelError: nothing is there, or it is damaged or of another kind.
+            RunError: a tuned run is damaged, or what it was tuned from has other weights now.
             MissingExtraError: what is needed to load it is not installed.
         """
         loaded = load(name, offline=offline, family=family)
@@ -138,12 +141,15 @@ class PromptableSegmenter:
     def embedding_key(self, image: NDArray[np.generic], *, filters: object = None) -> str:
         """Say under which key `embed` would give the embedding of this image, without computing."""
         chain = self.filters if filters is None else FilterChain.parse(filters)
+        # Encoders of two families may have the same weights, and one decoder want more of them.
+        extra = {"extra": self.family.extra} if self.family.extra else {}
         return embedding_key(
             image,
             encoder=self.encoder_digest,
             filters=chain.pixels.digest,
             scaling=self.scaling,
             precision=self.precision,
+            **extra,
         )
 
     def embed(self, image: NDArray[np.generic], *, filters: object = None) -> Embedding:
@@ -194,7 +200,7 @@ class PromptableSegmenter:
             boxes: see `Prompts.of`, as for the next three.
             points: (N, P, 2), or (P, 2) for one prompt.
             labels: of the points.
-            mask: (N, H, W) or (H, W).
+            mask: (N, H, W) or (H, W) of the image's size, or the logits of an earlier answer.
             choice: which of the model's masks. A box, a mask or two points and more say what is
                 meant: ``"best"`` is then the single mask. One point alone may mean a part or the
                 whole: ``"best"`` is then the mask of three with the highest predicted IoU.
@@ -206,10 +212,11 @@ class PromptableSegmenter:
 
         Raises:
             SettingsError: there is no prompt, it is not valid, or of a kind that this model does
-                not take; the embedding is another model's.
+                not take; the embedding is another model's, or lacks what
+                this model's decoder needs of it.
         """
         asked = Prompts.of(
-            size=embedding.size, boxes=boxes, points=points, labels=labels, mask=mask
+            size=embedding.size, boxes=boxes, points=points, labels=labels, mask=mask, low=self.low
         )
         return self.predict_prompts(embedding, asked, choice=choice)
 
@@ -319,10 +326,23 @@ class PromptableSegmenter:
                 expected("the embedding", f"one by the encoder of {self.name}",
                          f"one by {embedding.model[:12]}…", "embedding the image again")
             )  # fmt: skip
+        if len(embedding.extra) < self.family.extra:
+            raise SettingsError(
+                expected("the embedding", f"one with the {self.family.extra} further features that "
+                         f"the decoder of {self.name} ({self.family.name}) needs",
+                         len(embedding.extra), "embedding the image again by this model")
+            )  # fmt: skip
         if prompts.size != embedding.size:
             raise SettingsError(
                 expected("the prompts", f"for the image of {embedding.size}", prompts.size,
                          "`Prompts.of` with that image's size")
+            )  # fmt: skip
+        if prompts.masks is not None and prompts.masks_are_logits and (
+            prompts.masks.shape[1:] != (self.low, self.low)
+        ):  # fmt: skip
+            raise SettingsError(
+                expected(f"logits as a prompt for {self.name}", f"{self.low}×{self.low}",
+                         "×".join(map(str, prompts.masks.shape[1:])), "an answer of this model")
             )  # fmt: skip
         if choice not in ("best", "all", 0, 1, 2, 3):
             raise SettingsError(

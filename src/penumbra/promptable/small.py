@@ -1,4 +1,4 @@
-"""The small promptable model: Segment Anything's architecture at 256² and two million weights."""
+"""The small promptable model: Segment Anything's architecture at 256² and 1.4 million weights."""
 
 from __future__ import annotations
 

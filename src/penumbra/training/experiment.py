@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -168,7 +169,11 @@ class Experiment(SettingsFile):
         source: `LAYOUT:PATH` or a manifest.
         target: what the mask shows, where the layout offers several.
         classes: one name per class; by default the layout's.
+
+    A line ``filters: […]`` at the top of a file means `image.filters`.
     """
+
+    shorthands: ClassVar[Mapping[str, str]] = {"filters": "image.filters"}
 
     source: str | None = None
     target: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -26,7 +26,10 @@ class SettingsFile(Settings):
 
     Attributes:
         version: format of the file.
+        shorthands: key at the top of a file → the key in a section that it stands for.
     """
+
+    shorthands: ClassVar[Mapping[str, str]] = {}
 
     version: int = FILE_VERSION
 
@@ -35,7 +38,8 @@ class SettingsFile(Settings):
         """Check plain values and make settings of them.
 
         Raises:
-            SettingsError: an unknown key (the nearest known one is named) or a wrong value.
+            SettingsError: an unknown key (the nearest known one is named) or a wrong value, or one
+                that is given twice, by itself and by its shorthand.
         """
         if document is None:
             document = {}
@@ -46,6 +50,8 @@ class SettingsFile(Settings):
                     expected(f"version in {origin}", f"at most {FILE_VERSION}", version,
                              "upgrading Penumbra, since a newer version wrote this file")
                 )  # fmt: skip
+        if isinstance(document, Mapping):
+            document = _without_shorthands(document, cls.shorthands, origin)
         try:
             return cls.model_validate(document)
         except ValidationError as error:
@@ -93,7 +99,7 @@ class SettingsFile(Settings):
                     expected("--set", "section.key=value", change, "--set training.loss=ce")
                 )
             place = document
-            *sections, last = key.split(".")
+            *sections, last = self.shorthands.get(key, key).split(".")
             for section in sections:
                 inner = place.get(section)
                 if not isinstance(inner, dict):
@@ -108,6 +114,28 @@ class SettingsFile(Settings):
         return self.parse(document, origin="--set")
 
 
+def _without_shorthands(
+    document: Mapping[Any, Any], shorthands: Mapping[str, str], origin: str
+) -> dict[Any, Any]:
+    """Put what a shorthand says where it belongs."""
+    made = dict(document)
+    for short, key in shorthands.items():
+        if short not in made:
+            continue
+        value = made.pop(short)
+        section, name = key.split(".")
+        inner = made.get(section, {})
+        if not isinstance(inner, Mapping):
+            continue  # No section at all, which is what the user has to hear first.
+        if name in inner:
+            raise SettingsError(
+                expected(f"{key} in {origin}", "given once", f"`{short}` and `{key}`",
+                         "leaving one of them out")
+            )  # fmt: skip
+        made[section] = {**inner, name: value}
+    return made
+
+
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
@@ -118,12 +146,13 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
     return list(model.model_fields)
 
 
-def _first_problem(error: ValidationError, origin: str, model: type[BaseModel]) -> str:
+def _first_problem(error: ValidationError, origin: str, model: type[SettingsFile]) -> str:
     problem = error.errors()[0]
     location = problem["loc"]
     key = ".".join(map(str, location)) or "the file"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
+        known += [] if location[:-1] else list(model.shorthands)
         near = difflib.get_close_matches(str(location[-1]), known, n=1)
         section = ".".join(map(str, location[:-1]))
         where = f" in section {section}" if section else ""

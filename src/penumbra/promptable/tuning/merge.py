@@ -17,17 +17,20 @@ def merge(run: Path | str, out: Path | str, *, offline: bool = False) -> Path:
         run: the folder that `tune` wrote.
         out: a new or empty folder gets ``config.json``, ``model.safetensors`` and
             ``preprocessor_config.json``, which transformers loads by ``from_pretrained``. A file
-            that ends in ``.pth`` gets the weights under the names that Meta publishes them by.
+            that ends in ``.pth`` gets the weights under the names that Meta publishes them by;
+            it has no place for the family, so that one of MedSAM needs *medsam* in its name.
         offline: never reach for the network, should the base be a name on the hub.
 
     Returns:
-        `out`. Filters that the run was tuned with are no part of a model: whoever uses it has to
-        apply them to the images.
+        `out`. Loaded again it is of the family that was tuned. Filters that the run was tuned with
+        are no part of a model: whoever uses it has to apply them to the images; and where other
+        programs load a MedSAM, they have to stretch its images and scale each from 0 to 1.
 
     Raises:
         RunError: the folder is no tuned run, is damaged, or its base has other weights now.
-        ModelError: the base is not there, or its family has no names by Meta.
-        StorageError: `out` is there already, or cannot be written.
+        ModelError: the base is not there; or a ``.pth`` file is wanted of a model that Meta has no
+            names for, such as the small one (`meta_weights.save_meta_file`).
+        StorageError: `out` is there already, cannot be written, or would be taken for a SAM.
     """
     from penumbra.promptable.loading import load  # noqa: PLC0415 - it loads tuned runs through us
 
@@ -43,12 +46,17 @@ def merge(run: Path | str, out: Path | str, *, offline: bool = False) -> Path:
         )
     loaded = load(folder, offline=offline)
     if target.suffix.lower() not in _META:
-        write_whole(target, loaded.model, loaded.scaling)
+        write_whole(target, loaded.model, loaded.scaling, family=loaded.family.name)
         return target
     if loaded.family.architecture != "SamModel":
         raise ModelError(
             expected(f"the family of {folder}", "sam or medsam, whose names Meta has given",
                      loaded.family.name, "a folder as --out")
+        )  # fmt: skip
+    if loaded.family.name == "medsam" and "medsam" not in target.name.lower():
+        raise StorageError(
+            expected("the name of a .pth file of MedSAM", "one with medsam in it, which alone "
+                     "tells it from a SAM", target.name, f"medsam_{target.name}, or a folder")
         )  # fmt: skip
     from penumbra.promptable.meta_weights import save_meta_file  # noqa: PLC0415 - an extra
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -147,11 +148,15 @@ class TuningExperiment(SettingsFile):
         target: what the mask shows, where the layout offers several.
         classes: one name per class; by default the layout's.
 
+    A line ``filters: […]`` at the top of a file means `image.filters`.
+
     Examples:
         >>> changed = TuningExperiment().with_settings(["tune.mode=lora", "model.name=sam:mine"])
         >>> changed.tune.mode, changed.model.name, changed.training.learning_rate
         ('lora', 'mine', 0.0001)
     """
+
+    shorthands: ClassVar[Mapping[str, str]] = {"filters": "image.filters"}
 
     source: str | None = None
     target: str | None = None

@@ -186,8 +186,9 @@ class TuningModule(pl.LightningModule):
             features, extra = self.answering.features(batch)
             masks = batch.masks.reshape(-1, *batch.masks.shape[2:])
             asked = self._first(masks, generator)
+            valid = np.repeat(batch.valid, batch.masks.shape[1], axis=0)
             for _ in range(self._clicks(generator)):
-                asked = self._corrected(features, extra, asked, masks, generator)
+                asked = self._corrected(features, extra, asked, masks, valid, generator)
             answer = self.answering.answer(features, extra, asked, grid=masks.shape[-1])
         with torch.autocast(device_type=self.device.type, enabled=False):
             return loss_of(answer, batch, name=self.settings.loss).total
@@ -213,14 +214,17 @@ class TuningModule(pl.LightningModule):
         extra: tuple[Tensor, ...],
         asked: Asked,
         masks: NDArray[np.bool_],
+        valid: NDArray[np.bool_],
         generator: np.random.Generator,
     ) -> Asked:
-        """Answer without gradients, and click where the answer is wrong."""
+        """Answer without gradients, and click where the answer is wrong and counts."""
         answer = self.answering.answer(features, extra, asked, grid=masks.shape[-1])
         best = answer.iou.argmax(dim=1)
         low = answer.logits[torch.arange(len(best)), best][:, None]
         said = F.interpolate(low, size=masks.shape[1:], mode="bilinear", align_corners=False)
-        points, labels = corrective_points((said[:, 0] > 0).cpu().numpy(), masks, generator)
+        points, labels = corrective_points(
+            (said[:, 0] > 0).cpu().numpy(), masks, generator, valid=valid
+        )
         kept = generator.random() < self.settings.mask_share and "mask" in self.accepts
         return asked.with_click(points, labels, low if kept else None)
 

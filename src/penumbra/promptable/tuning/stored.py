@@ -15,6 +15,7 @@ from torch import nn
 from penumbra.errors import RunError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.models.storage import FORMAT_VERSION, MODEL_FILE, PROMPTABLE, read_model_json
+from penumbra.promptable.families import FAMILY_KEY
 from penumbra.promptable.loading import Loaded, digest_of_weights
 from penumbra.promptable.tuning.parts import load_parts, save_parts
 from penumbra.promptable.tuning.settings import TuneSettings
@@ -92,7 +93,7 @@ def save_tuned(
         StorageError: a file cannot be written.
     """
     if settings.mode == "full":
-        write_whole(folder / WHOLE_FOLDER, around, scaling)
+        write_whole(folder / WHOLE_FOLDER, around, scaling, family=base.family)
     else:
         save_parts(folder, around, settings)
     document = {
@@ -139,13 +140,14 @@ def load_tuned(folder: Path, load_base: LoadBase) -> TunedModel:
     return TunedModel(tuned, base, settings)
 
 
-def write_whole(folder: Path, model: Any, scaling: Any) -> None:
+def write_whole(folder: Path, model: Any, scaling: Any, *, family: str) -> None:
     """Write a whole model in the form of Hugging Face: weights, config, image processor.
 
     Args:
         folder: made if need be; weights first, so that a config says that they are whole.
         model: of transformers.
         scaling: how it wants its images.
+        family: which family it is of, which `model_type` alone does not always say.
 
     Raises:
         StorageError: a file cannot be written.
@@ -160,7 +162,9 @@ def write_whole(folder: Path, model: Any, scaling: Any) -> None:
     }
     write_bytes(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
     write_json(folder / "preprocessor_config.json", processor_config(scaling))
-    config = model.config.to_dict() | {"architectures": [type(model).__name__], "dtype": "float32"}
+    config = model.config.to_dict() | {
+        "architectures": [type(model).__name__], "dtype": "float32", FAMILY_KEY: family,
+    }  # fmt: skip
     write_bytes(folder / "config.json", (json.dumps(config, indent=2) + "\n").encode())
 
 

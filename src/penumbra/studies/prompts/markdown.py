@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penumbra.pages.words import NOTHING, count, is_number, number
-from penumbra.studies.prompts.wording import Table, kind_in_words, tables_of
+from penumbra.studies.prompts.wording import Table, caution, kind_in_words, tables_of
 
 
 def markdown(results: Mapping[str, Any], *, metric: str = "dice", level: int = 2) -> str:
@@ -33,12 +33,20 @@ def markdown(results: Mapping[str, Any], *, metric: str = "dice", level: int = 2
 
 def preamble(results: Mapping[str, Any]) -> str:
     """Say how the figures came about."""
+    warned = caution(results)
+    marked = (
+        f"**{warned}**"
+        if warned
+        else (
+            "Differences are **bold** where their interval excludes zero. They are not corrected "
+            "for their number: of 20 differences that are nothing, one is bold by chance."
+        )
+    )
     return (
         f"{results['done']} of {results['cells']} cells; {count(results['images'], 'image')} of "
         f"{count(results['groups'], 'group')} that no tuning has seen. Intervals are 95 %, from "
         f"{results['resamples']} resamples of groups, after averaging over seeds; differences are "
-        "paired by image, and **bold** where their interval excludes zero. They are not corrected "
-        "for their number: of 20 differences that are nothing, one is bold by chance."
+        f"paired by image. {marked}"
     )
 
 
@@ -49,20 +57,20 @@ def written(table: Table) -> str:
         "| --- |" + " ---: |" * (len(table.columns) - 1),
     ]
     for name, cells in table.rows:
-        figures = (_figure(cell, signed=table.differences) for cell in cells)
+        figures = (_figure(cell, table) for cell in cells)
         lines.append("| " + " | ".join([name, *figures]) + " |")
     return "\n".join(lines)
 
 
-def _figure(value: Mapping[str, Any] | None, *, signed: bool) -> str:
+def _figure(value: Mapping[str, Any] | None, table: Table) -> str:
     if value is None or not is_number(value.get("mean")):
         return NOTHING
     text = number(value["mean"])
-    if signed and value["mean"] > 0:
+    if table.differences and value["mean"] > 0:
         text = f"+{text}"
     low, high = value.get("low"), value.get("high")
     if not (is_number(low) and is_number(high)):
         return text
-    if signed and not low <= 0 <= high:
+    if table.marks(value):
         text = f"**{text}**"
     return f"{text} ({number(low)} to {number(high)})"

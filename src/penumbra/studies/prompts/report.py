@@ -19,6 +19,7 @@ from penumbra.studies.prompts.wording import (
     Figure,
     Table,
     best_row,
+    caution,
     filters_that_help,
     kind_in_words,
     sentence,
@@ -48,13 +49,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Section:
-    """One kind of prompt: its tables, and a picture per filter and tuning."""
+    """One kind of prompt: its tables, a picture per filter and tuning, and one per rule."""
 
     kind: str
     title: str
     tables: tuple[tuple[str, pages.Table], ...]
     methods: tuple[str, ...]
     pictures: tuple[tuple[str, str, tuple[Shown, ...]], ...]
+    rules: tuple[tuple[str, Shown], ...]
 
 
 def write_prompt_report(
@@ -80,6 +82,7 @@ def write_prompt_report(
         title="Study of prompts",
         results=results,
         sentence=sentence(results),
+        caution=caution(results),
         filters_says=filters_that_help(results),
         headlines=_headlines(results),
         facts=_facts(results),
@@ -121,20 +124,18 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
 def _section(study: PromptStudy, results: Mapping[str, Any], kind: str) -> Section:
     rows = {(r["method"], r["filter"]): r for r in results["rows"] if r["kind"] == kind}
     methods = tuple(name for name in results["tunings"] if any(m == name for m, _ in rows))
-    made = tuple((table.title, _page_table(table)) for table in tables_of(results, kind))
+    made = tuple((table.title, page_table(table)) for table in tables_of(results, kind))
     pictures = []
     for name, label in results["filters"].items():
         shown = tuple(_shown(study, rows.get((method, name)), kind) for method in methods)
         if any(one.panel for one in shown):
             pictures.append((name, label if label != name else "", shown))
-    rules = [_shown(study, rows.get((rule, None)), kind) for rule in results["rules"]]
-    there = [one for one in rules if one.panel is not None]
-    if there:
-        missing = max(0, len(methods) - len(there))
-        padded = (*there, *(Shown("", None) for _ in range(missing)))
-        names = ", ".join(each for each in results["rules"].values())
-        pictures.append(("no network", names, padded))
-    return Section(kind, kind_in_words(kind), made, methods, tuple(pictures))
+    rules = tuple(
+        (name, shown)
+        for rule, name in results["rules"].items()
+        if (shown := _shown(study, rows.get((rule, None)), kind)).panel is not None
+    )
+    return Section(kind, kind_in_words(kind), made, methods, tuple(pictures), rules)
 
 
 def _shown(study: PromptStudy, row: Mapping[str, Any] | None, kind: str) -> Shown:
@@ -147,7 +148,8 @@ def _shown(study: PromptStudy, row: Mapping[str, Any] | None, kind: str) -> Show
     return Shown(name, None if picture is None else panel("answer", mean, picture))
 
 
-def _page_table(table: Table) -> pages.Table:
+def page_table(table: Table) -> pages.Table:
+    """Lay out a table for the page, with a • at each difference that the groups suffice for."""
     columns = (
         pages.Column(table.columns[0], numeric=False),
         *(pages.Column(name) for name in table.columns[1:]),
@@ -155,22 +157,22 @@ def _page_table(table: Table) -> pages.Table:
     rows = tuple(
         (
             pages.Cell(name.strip("*"), name),
-            *(_cell(figure, signed=table.differences) for figure in cells),
+            *(_cell(figure, table) for figure in cells),
         )
         for name, cells in table.rows
     )
     return pages.Table(columns, rows, len(rows))
 
 
-def _cell(figure: Figure, *, signed: bool) -> pages.Cell:
+def _cell(figure: Figure, table: Table) -> pages.Cell:
     if figure is None or not is_number(figure.get("mean")):
         return pages.Cell(NOTHING)
     mean = figure["mean"]
     text = number(mean)
-    if signed:
-        text = f"+{text}" if mean > 0 else text
-        low, high = figure.get("low"), figure.get("high")
-        if is_number(low) and is_number(high) and not low <= 0 <= high:
-            text += " •"
+    signed = table.differences
+    if signed and mean > 0:
+        text = f"+{text}"
+    if table.marks(figure):
+        text += " •"
     below = spread(figure).replace("–", " to ") if signed else spread(figure)
     return pages.Cell(text, repr(float(mean)), below=below)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from penumbra.evaluation.bootstrap import FEW_GROUPS
 from penumbra.pages.words import count, is_number, number, spread
 
 Figure = Mapping[str, Any] | None
@@ -20,12 +21,43 @@ class Table:
         columns: their headings, the first of the rows' names.
         rows: name, and one figure per further column; ``None`` where there is none.
         differences: whether the figures are differences, whose sign counts.
+        decides: whether the groups suffice to mark a difference whose interval excludes zero.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Figure, ...]], ...]
     differences: bool = False
+    decides: bool = True
+
+    def marks(self, figure: Figure) -> bool:
+        """Tell whether a figure is a difference that these groups tell from zero."""
+        if figure is None or not (self.differences and self.decides):
+            return False
+        low, high = figure.get("low"), figure.get("high")
+        return is_number(low) and is_number(high) and not low <= 0 <= high
+
+
+def decides(results: Mapping[str, Any]) -> bool:
+    """Tell whether there are groups enough for a verdict: `FEW_GROUPS`, 5, or more."""
+    return int(results["groups"]) >= FEW_GROUPS
+
+
+def caution(results: Mapping[str, Any]) -> str:
+    """Warn of intervals over few groups; empty where there are enough.
+
+    Examples:
+        >>> caution({"groups": 2})
+        'Intervals over 2 groups say little, so no difference is marked and no verdict is given.'
+        >>> caution({"groups": 5})
+        ''
+    """
+    if decides(results):
+        return ""
+    groups = count(results["groups"], "group")
+    return (
+        f"Intervals over {groups} say little, so no difference is marked and no verdict is given."
+    )
 
 
 def kind_in_words(kind: str) -> str:
@@ -73,27 +105,35 @@ def tables_of(results: Mapping[str, Any], kind: str, *, metric: str = "dice") ->
         )
     )
     made.append(_against_rules(results, by_key, methods, metric))
-    return [table for table in made if any(f for _, cells in table.rows for f in cells)]
+    return [
+        replace(table, decides=decides(results))
+        for table in made
+        if any(f for _, cells in table.rows for f in cells)
+    ]
 
 
 def _values(
     results: Mapping[str, Any], by_key: Mapping[Any, Any], methods: Sequence[str], metric: str
 ) -> Table:
+    rules = {
+        rule: found
+        for key, rule in results["rules"].items()
+        if (found := _metric(by_key.get((key, None)), metric)) is not None
+    }
+    own = (None,) if rules else ()
     name = {"dice": "Dice", "iou": "IoU", "union_dice": "Dice of all objects together"}
     rows = [
         (
             each,
-            tuple(_metric(by_key.get((method, each)), metric) for method in methods),
+            (*(_metric(by_key.get((method, each)), metric) for method in methods), *own),
         )
         for each in results["filters"]
     ]
-    for key, rule in results["rules"].items():
-        found = _metric(by_key.get((key, None)), metric)
-        if found is not None:
-            rows.append((f"*{rule}*", (found, *(None for _ in methods[1:]))))
+    # A column of their own: under a tuning it would look as if the model had scored so.
+    rows += [(f"*{rule}*", (*(None for _ in methods), found)) for rule, found in rules.items()]
     return Table(
         f"{name.get(metric, metric)}, mean over images of the mean over their objects.",
-        ("filter", *methods),
+        ("filter", *methods, *(("no network",) if rules else ())),
         tuple(row for row in rows if any(row[1])),
     )
 
@@ -171,13 +211,16 @@ def sentence(results: Mapping[str, Any]) -> str:
     if not gains:
         return f"{text}."
     name, gain = max(gains, key=lambda pair: float(pair[1]["mean"]))
-    return f"{text}; tuning ({name}) {_verdict(gain)}."
+    return f"{text}; tuning ({name}) {_verdict(gain, decides=decides(results))}."
 
 
-def _verdict(gain: Mapping[str, Any]) -> str:
+def _verdict(gain: Mapping[str, Any], *, decides: bool) -> str:
     mean = number(abs(gain["mean"]))
-    if not (is_number(gain.get("low")) and is_number(gain.get("high"))):
-        return f"changes it by {'+' if gain['mean'] > 0 else '−'}{mean}"
+    known = is_number(gain.get("low")) and is_number(gain.get("high"))
+    if not (known and decides):
+        return f"changes it by {'+' if gain['mean'] > 0 else '−'}{mean}" + (
+            ", over too few groups for a verdict" if known else ""
+        )
     between = f"({spread(gain).replace('–', ' to ')})"
     if gain["low"] > 0:
         return f"adds {mean} {between}"
@@ -189,8 +232,10 @@ def _verdict(gain: Mapping[str, Any]) -> str:
 def filters_that_help(results: Mapping[str, Any]) -> str:
     """Count the filters whose interval lies above or below zero, over tunings and kinds.
 
-    Empty where nothing can be counted.
+    Empty where nothing can be counted, or the groups are too few to.
     """
+    if not decides(results):
+        return ""
     found = [row["against"]["filter"].get("dice") for row in results["rows"]
              if "filter" in row["against"]]  # fmt: skip
     known = [f for f in found if f and is_number(f["low"]) and is_number(f["high"])]

@@ -1,0 +1,1 @@
+"""The page of what was measured by prompts or by boxes."""
