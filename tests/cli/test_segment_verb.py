@@ -226,6 +226,7 @@ WRONG = {
     ),
     "everything and more": (["--everything", "--box", "1,2,3,4"], "--everything to be alone"),
     "everything in tiles": (["--everything", "--tile", "64"], "without --tile"),
+    "kept": (["--box", "1,2,9,9", "--keep-samples", "3"], "--keep-samples to be beside --samples"),
     "share": (["--everything", "--least-iou", "2"], "--least-iou to be less than or equal to 1"),
     "filter": (["--box", "1,2,3,4", "--filter", "clah"], "every filter to be one of"),
     "precision": (["--box", "1,2,3,4", "--precision", "int8"], "--precision to be auto"),

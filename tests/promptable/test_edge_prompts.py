@@ -193,7 +193,7 @@ def test_an_area_of_few_pixels_has_few_points():
     likely[2, 2:4] = 1
     points, labels = points_inside(likely, 4)
     assert labels.tolist() == [1, 1, -1, -1]
-    assert points[:2].tolist() == [[2.5, 2.5], [3.5, 2.5]]
+    assert points[:2].tolist() == [[2, 2], [3, 2]]
     assert points_inside(np.zeros((3, 3), np.float32), 2)[1].tolist() == [-1, -1]
 
 

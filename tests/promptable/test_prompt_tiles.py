@@ -196,3 +196,18 @@ def test_settings_out_of_range_are_refused(segmenter, image):
     with pytest.raises(SettingsError, match="tiles"):
         TiledImage(segmenter, image, tile=-1)
     assert reaches_on(np.eye(3), Tile(0, 0, 3, 3), (3, 4))
+
+
+def test_any_of_all_masks_that_is_cut_sends_the_prompt_to_the_whole(segmenter, image):
+    class SecondIsCut(Contained):
+        def predict_prompts(self, embedding, prompts, *, choice):
+            from dataclasses import replace
+
+            first, second, *others = super().predict_prompts(embedding, prompts, choice=choice)
+            return [first, replace(second, mask=np.ones_like(second.mask)), *others]
+
+    cut = SecondIsCut(segmenter)
+    found = TiledImage(cut, image, tile=64).predict(points=[[100, 80]], choice="all")
+    assert len(found) == 3
+    assert cut.embedded == [(64, 64), (150, 200)]
+    assert found[1].mask.all()

@@ -114,6 +114,7 @@ def segment(
     asked = Asked.of(box, point, mask)
     chain = chain_of(filters)
     _check_asked(asked, chain, everything=everything, tile=tile, samples=samples)
+    _check_kept(keep, samples)
     files, findings = image_files(images, out)
     asking = _asking(
         model, chain, precision=precision, device=device, offline=offline, embeddings=embeddings,
@@ -158,6 +159,17 @@ def _check_asked(
         raise SettingsError(
             expected("a prompt", "given", "none",
                      "--box 40,30,200,180, --point 120,90,+, --mask FILE or --everything")
+        )  # fmt: skip
+
+
+def _check_kept(keep: int, samples: int) -> None:
+    """Refuse to keep versions where none are made."""
+    from penumbra.errors import SettingsError, expected
+
+    if keep and samples < 2:
+        raise SettingsError(
+            expected("--keep-samples", "beside --samples of 2 or more, which makes the versions",
+                     f"--samples {samples}", f"--samples {max(16, keep)}")
         )  # fmt: skip
 
 

@@ -104,15 +104,15 @@ def points_inside(
         count: how many.
 
     Returns:
-        Points (count, 2) float32 as (x, y), and labels (count,) int8: 1, or −1 for points that an
-        area of fewer pixels has no room for.
+        Points (count, 2) float32, (column, row) of pixels, and labels (count,) int8: 1, or −1
+        for points that an area of fewer pixels has no room for.
 
     Examples:
         >>> likely = np.zeros((5, 9), np.float32)
         >>> likely[1:4, 1:4] = 1
         >>> points, labels = points_inside(likely, 2)
         >>> points[0].tolist(), labels.tolist()
-        ([2.5, 2.5], [1, 1])
+        ([2.0, 2.0], [1, 1])
     """
     area = np.pad((likely >= 0.5).astype(np.uint8), 1)
     depth = cv2.distanceTransform(area, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
@@ -124,7 +124,6 @@ def points_inside(
         row, column = np.unravel_index(int(np.argmax(value)), value.shape)
         if not value[row, column] > 0:
             break
-        # The middle of the pixel, as boxes and points count from its corner.
-        points[number], labels[number] = (column + 0.5, row + 0.5), OBJECT
+        points[number], labels[number] = (column, row), OBJECT
         value = np.minimum(value, np.hypot(x - np.float32(column), y - np.float32(row)))
     return points, labels

@@ -32,15 +32,18 @@ def grid_points(size: tuple[int, int], *, per_side: int) -> NDArray[np.float32]:
         per_side: cells per side, at least 1.
 
     Returns:
-        (per_side², 2) float32 (x, y) in pixels, in reading order.
+        (per_side², 2) float32 (x, y), whole numbers at the centres of pixels (see `prompts`), in
+        reading order.
 
     Examples:
         >>> grid_points((8, 4), per_side=2).tolist()
-        [[1.0, 2.0], [3.0, 2.0], [1.0, 6.0], [3.0, 6.0]]
+        [[0.5, 1.5], [2.5, 1.5], [0.5, 5.5], [2.5, 5.5]]
     """
     height, width = size
     centres = (np.arange(per_side) + 0.5) / per_side
-    x, y = np.meshgrid(centres * width, centres * height)
+    # Cells finer than pixels begin before the centre of the first pixel, which is 0.
+    columns, rows = (np.maximum(centres * extent - 0.5, 0) for extent in (width, height))
+    x, y = np.meshgrid(columns, rows)
     return np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float32)
 
 

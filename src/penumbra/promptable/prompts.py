@@ -1,4 +1,11 @@
-"""What a promptable model is asked: boxes, points and masks on one image."""
+"""What a promptable model is asked: boxes, points and masks on one image.
+
+**Coordinates.** A point names a pixel: (c, r) is the centre of the pixel in column c and row r, as
+in Segment Anything, whose prompt encoder itself adds the half pixel from there to the corner that
+its positions count from. Whatever makes points, from masks, edges or a grid, follows this. A box
+counts from the corners of pixels, its far edge exclusive, so that (0, 0, W, H) is the whole image
+and x1 − x0 its width. The centre of a box is therefore the point ((x0 + x1 − 1) / 2, …).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +34,7 @@ class Prompts:
     Attributes:
         size: (H, W) of the image.
         boxes: (N, 4) float32 xyxy, the far edge exclusive, or ``None``.
-        points: (N, P, 2) float32 (x, y), or ``None``.
+        points: (N, P, 2) float32 (x, y), whole numbers at the centres of pixels, or ``None``.
         labels: (N, P) int8: 1 object, 0 background, -1 padding; ``None`` without points.
         masks: (N, H, W) float32 probabilities, or low-resolution logits (N, h, w) as a model gave
             them; ``None`` where there are none.
@@ -233,9 +240,7 @@ def _labels_of(labels: Any, parts: list[NDArray[np.float32]]) -> list[NDArray[np
     return [row.astype(np.int8) for row in found]
 
 
-def _masks(
-    values: Any, size: tuple[int, int], low: int | None
-) -> tuple[NDArray[np.float32], bool]:
+def _masks(values: Any, size: tuple[int, int], low: int | None) -> tuple[NDArray[np.float32], bool]:
     masks = _numbers(values, "mask")
     masks = masks[None] if masks.ndim == 2 else masks
     if masks.ndim != 3:

@@ -92,12 +92,13 @@ class TiledImage:
     """A large image that is prompted at its full resolution.
 
     A prompt goes to the tile that has the most room around it. Where no tile holds the whole
-    prompt, or the answer reaches a side of its tile beyond which the image goes on, the prompt is
+    prompt, or an answer reaches a side of its tile beyond which the image goes on, the prompt is
     asked of the whole image, scaled down: what is larger than a tile needs less resolution.
 
     Args:
         segmenter: the model.
-        image: (H, W, C); windows and filters are those of the whole image, not of a tile.
+        image: (H, W, C); windows and filters are those of the whole image, not of a tile. A family
+            that then scales what it sees from 0 to 1 (MedSAM) does so tile by tile.
         tile: side of a tile in pixels; by default the encoder's own size.
         halo: share of a tile's side; tiles overlap by twice that.
         filters: instead of the segmenter's own.
@@ -175,7 +176,7 @@ class TiledImage:
         if tile is not None:
             embedding = self.cache.embed(self.segmenter, self._shown[tile.window], filters=[])
             inner = self.segmenter.predict_prompts(embedding, _moved(prompt, tile), choice=choice)
-            if not reaches_on(inner[0].mask, tile, self.size):
+            if not any(reaches_on(one.mask, tile, self.size) for one in inner):
                 return [_placed(one, tile, self.size) for one in inner]
         whole = self.cache.embed(self.segmenter, self.image, filters=self.filters)
         return self.segmenter.predict_prompts(whole, prompt, choice=choice)

@@ -124,7 +124,7 @@ def against_truth(
         truth: (H, W) 1 in all objects that were asked for, 255 where nothing counts.
         asked: what was asked.
     """
-    size = fitted(*sample.image.shape[:2], _SIDE)
+    size = fitted(sample.image.shape[0], sample.image.shape[1], _SIDE)
     shown = _image(sample, size)
     drawn = evaluation_overlay(
         shown, resized_mask(union.astype(np.uint8), size), resized_mask(truth, size), line=2
@@ -134,7 +134,7 @@ def against_truth(
 
 def beside_boxes(sample: Sample, answer: WeakAnswer, asked: Remembered | None = None) -> Panel:
     """Draw a mask with the boxes that are known, and the points that were asked with."""
-    size = fitted(*sample.image.shape[:2], _SIDE)
+    size = fitted(sample.image.shape[0], sample.image.shape[1], _SIDE)
     drawn = overlay_mask(_image(sample, size), resized_mask(answer.mask.astype(np.uint8), size))
     boxes = None
     if sample.boxes is not None and len(sample.boxes):

@@ -121,7 +121,8 @@ class Answering:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device, kind)[:, None]
 
         boxes = None if asked.boxes is None else asked.boxes * scale
-        points = None if asked.points is None else asked.points * scale
+        # Centres of pixels are whole numbers on either grid; boxes count from corners.
+        points = None if asked.points is None else (asked.points + 0.5) * scale - np.float32(0.5)
         prompts = NetworkPrompts(
             boxes=placed(boxes, torch.float32),
             points=placed(points, torch.float32),

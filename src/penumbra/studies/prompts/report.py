@@ -131,9 +131,9 @@ def _section(study: PromptStudy, results: Mapping[str, Any], kind: str) -> Secti
         if any(one.panel for one in shown):
             pictures.append((name, label if label != name else "", shown))
     rules = tuple(
-        (name, shown)
+        (name, drawn)
         for rule, name in results["rules"].items()
-        if (shown := _shown(study, rows.get((rule, None)), kind)).panel is not None
+        if (drawn := _shown(study, rows.get((rule, None)), kind)).panel is not None
     )
     return Section(kind, kind_in_words(kind), made, methods, tuple(pictures), rules)
 
