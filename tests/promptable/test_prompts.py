@@ -107,7 +107,7 @@ def test_a_mask_is_probabilities_at_the_images_size_or_logits_at_the_models():
          "another model", "logits of no model"],
 )  # fmt: skip
 def test_no_mask_passes_for_logits_in_silence(mask, size, low):
-    with pytest.raises(SettingsError, match="with values from 0 to 1.* Try a mask of the image's"):
+    with pytest.raises(SettingsError, match=r"with values from 0 to 1.* Try a mask of the image's"):
         Prompts.of(mask=mask, size=size, low=low)
 
 
