@@ -20,7 +20,7 @@ from penumbra.promptable.scratch_settings import ScratchSettings, learning_rate_
 
 pytest.importorskip("transformers")
 
-TINY = {"patch": 16, "width": 16, "layers": 1, "heads": 2, "everywhere": (),
+TINY = {"widths": (8, 8, 16), "deepest": 16, "layers": 1, "heads": 2,
         "decoder_width": 16, "decoder_mlp": 32}  # fmt: skip
 SETTINGS = ScratchSettings(
     minutes=1e6, clock="wall", steps=4, threads=1, architecture=TINY, validation_images=2, warm_up=0

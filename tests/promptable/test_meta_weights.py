@@ -156,6 +156,6 @@ def test_what_the_file_could_not_say_is_refused_and_nothing_written(
 def test_the_small_model_has_no_names_by_meta(tmp_path):
     from penumbra.promptable.small import new_small_model
 
-    with pytest.raises(ModelError, match="as the small model is"):
+    with pytest.raises(ModelError, match="be a SamModel, but got SmallSamModel"):
         save_meta_file(tmp_path / "small.pth", new_small_model())
     assert not list(tmp_path.iterdir())

@@ -287,6 +287,9 @@ def test_families_are_the_classes_that_the_library_makes_masks_with():
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASK_GENERATION_MAPPING_NAMES
 
     for family in families_module.FAMILIES:
+        if family.name == "small":
+            # Our own.
+            continue
         for kind in family.model_types:
             assert MODEL_FOR_MASK_GENERATION_MAPPING_NAMES[kind] == family.architecture
 

@@ -24,7 +24,7 @@ def test_every_maker_of_points_gives_the_centre_of_a_pixel_as_whole_numbers():
 
 def test_the_network_adds_the_half_pixel_itself():
     pytest.importorskip("transformers")
-    model = new_small_model(small_config(patch=8, width=16, layers=1, heads=2, everywhere=(),
+    model = new_small_model(small_config(widths=(8, 8, 16), deepest=16, layers=1, heads=2,
                                          decoder_width=16, decoder_mlp=32))  # fmt: skip
     places = model.get_image_wide_positional_embeddings()[0]
     label = torch.full((1, 1, 1), 1)

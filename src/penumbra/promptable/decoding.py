@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from penumbra.promptable.drawn_prompts import draw
 from penumbra.promptable.embedding import Embedding
 from penumbra.promptable.folded import can_fold, decode_folded
 from penumbra.promptable.prompts import PADDING, Prompts
+from penumbra.promptable.small_network import four_masks
 
 MOST_AT_ONCE = 16
 """Prompts per call of the decoder; each holds about 60 MB of features while it runs at 1024²."""
@@ -164,6 +166,26 @@ def decode_sam2(
     return logits, iou
 
 
+def decode_small(
+    model: nn.Module, embedding: Embedding, prompts: NetworkPrompts, *, multimask: bool
+) -> tuple[Tensor, Tensor]:
+    """As `decode_sam`, for the small model, which sees finer features and the prompts as maps."""
+    given: Any = model
+    sparse, _ = given.prompt_encoder(prompts.points, prompts.labels, prompts.boxes, None)
+    flat = (None if t is None else t[:, 0] for t in (prompts.boxes, prompts.points, prompts.labels))
+    boxes, points, labels = flat
+    low = embedding.extra[-1].shape[-1]
+    drawn = draw(side=given.config.vision_config.image_size, low=low, boxes=boxes, points=points,
+                 labels=labels, masks=prompts.masks)  # fmt: skip
+    count = len(prompts)
+    if sparse is None:
+        sparse = drawn.new_zeros(count, 1, 0, embedding.features.shape[1])
+    features, *extra = (t.expand(count, -1, -1, -1) for t in (embedding.features, *embedding.extra))
+    logits, iou = four_masks(model, features, tuple(extra), sparse, drawn)
+    chosen = slice(1, None) if multimask else slice(0, 1)
+    return logits[:, chosen], iou[:, chosen]
+
+
 def _decode(
     model: Any,
     embedding: Embedding,
@@ -203,5 +225,6 @@ DECODERS: dict[str, Decoder] = {
     "sam": decode_sam,
     "sam-hq": decode_sam_hq,
     "sam2": decode_sam2,
+    "small": decode_small,
 }
 """By `Family.decoder`."""

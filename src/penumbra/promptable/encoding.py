@@ -33,6 +33,10 @@ def encode(model: nn.Module, pixels: Tensor, family: Family) -> Features:
     if family.decoder == "sam2":
         *fine, coarse = given.get_image_embeddings(placed)
         return coarse.float(), tuple(tensor.float() for tensor in fine)
+    if family.decoder == "small":
+        found = given.vision_encoder(placed)
+        fine = found.intermediate_embeddings
+        return found.last_hidden_state.float(), tuple(tensor.float() for tensor in fine)
     features, early = _encode_vit(given.vision_encoder, placed)
     # SAM-HQ looks at the first of them alone; the others would only take memory.
     return features.float(), tuple(tensor.float() for tensor in early[: family.extra])

@@ -38,7 +38,7 @@ class Family:
     accepts: frozenset[PromptKind] = ALL_KINDS
     fit: Literal["longest", "stretch"] = "longest"
     values: Literal["standard", "minmax"] = "standard"
-    decoder: Literal["sam", "sam-hq", "sam2"] = "sam"
+    decoder: Literal["sam", "sam-hq", "sam2", "small"] = "sam"
     halves: bool = True
     needs: tuple[str, ...] = ()
     extra: int = 0
@@ -50,6 +50,8 @@ FAMILIES: tuple[Family, ...] = (
     # MedSAM has SAM's architecture and was tuned with one box per image, images stretched to the
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
     Family("medsam", ("sam",), "SamModel", frozenset(("box",)), "stretch", "minmax"),
+    # Our own (`small_network`), so quick that bfloat16 would gain nothing.
+    Family("small", ("sam",), "SmallSamModel", decoder="small", halves=False, extra=2),
     # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
     Family("sam2", ("sam2", "sam2_video"), "Sam2Model", fit="stretch", decoder="sam2", halves=False,
            needs=("torchvision",), extra=2),

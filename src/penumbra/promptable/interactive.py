@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from penumbra.promptable.drawn_prompts import draw
 from penumbra.promptable.losses import LossName, prompt_loss
 from penumbra.promptable.prompt_sampling import (
     OBJECT,
@@ -22,6 +23,7 @@ from penumbra.promptable.prompt_sampling import (
     sample_prompts,
 )
 from penumbra.promptable.scenes import Scene
+from penumbra.promptable.small_network import four_masks
 
 ROUNDS = ((1, 0.5), (2, 0.3), (3, 0.1), (5, 0.1))
 """How many prompts an object gets in a step, and how often."""
@@ -86,44 +88,28 @@ def prompt_tokens(model: nn.Module, clicks: Clicks) -> Tensor:
     return torch.where(chosen, by_box, by_points)
 
 
-def decode(model: nn.Module, features: Tensor, clicks: Clicks) -> tuple[Tensor, Tensor]:
+def decode(model: nn.Module, features: Sequence[Tensor], clicks: Clicks) -> tuple[Tensor, Tensor]:
     """Answer prompts by all four masks: the single one, and the three of an ambiguous prompt.
 
-    The library's decoder computes four masks and gives either the first or the others; training
-    wants both kinds out of one pass.
-
     Args:
-        model: a `SamModel`.
-        features: (B, C, h, w) of the encoder.
+        model: the small network.
+        features: (B, C, h, w) each: the embedding and the finer features of the encoder.
         clicks: P prompts.
 
     Returns:
         Logits (P, 4, h', w') and predicted IoU (P, 4).
     """
-    sam: Any = model
-    decoder = sam.mask_decoder
-    tokens = prompt_tokens(model, clicks)
-    count, (height, width) = len(tokens), features.shape[-2:]
-    fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-    tokens = torch.cat([fixed.expand(count, 1, -1, -1), tokens], dim=2)
-    image = features[torch.from_numpy(clicks.image)]
-    if clicks.previous is None:
-        image = image + sam.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
-    else:
-        image = image + sam.prompt_encoder.mask_embed(clicks.previous)
-    positions = sam.get_image_wide_positional_embeddings().expand(count, -1, -1, -1)
-    out, seen = decoder.transformer(
-        point_embeddings=tokens, image_embeddings=image,
-        image_positional_embeddings=positions, attention_similarity=None,
+    network: Any = model
+    p = clicks.prompts
+    boxes = torch.from_numpy(np.where(p.has_box[:, None], p.boxes, np.float32(np.nan)))
+    drawn = draw(
+        side=network.config.vision_config.image_size, low=features[-1].shape[-1], boxes=boxes,
+        points=torch.from_numpy(p.points), labels=torch.from_numpy(p.labels),
+        masks=clicks.previous,
     )  # fmt: skip
-    seen = seen.transpose(2, 3).reshape(count, -1, height, width)
-    fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(seen)))
-    fine = decoder.activation(decoder.upscale_conv2(fine))
-    weights = torch.stack(
-        [mlp(out[:, 0, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
-    )
-    logits = (weights @ fine.flatten(2)).unflatten(2, fine.shape[-2:])
-    return logits.float(), decoder.iou_prediction_head(out[:, 0, 0]).float()
+    image = torch.from_numpy(clicks.image)
+    coarse, *extra = (each[image] for each in features)
+    return four_masks(model, coarse, tuple(extra), prompt_tokens(model, clicks), drawn)
 
 
 def objects_loss(
@@ -174,7 +160,7 @@ def interactive_step(
     the encoder once, at the end. From the second round on half of the objects go on.
 
     Args:
-        model: a `SamModel`.
+        model: the small network.
         scenes: the batch.
         generator: where all draws come from.
         rounds: how many prompts an object gets, one after another; see `draw_rounds`.
@@ -185,7 +171,7 @@ def interactive_step(
     Returns:
         The loss of the first round; 0, and no gradient, where no scene has an object.
     """
-    sam: Any = model
+    network: Any = model
     device = next(model.parameters()).device.type
     masks = np.concatenate([scene.masks for scene in scenes])
     if not len(masks):
@@ -195,8 +181,9 @@ def interactive_step(
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
     valid = torch.from_numpy(np.stack([scene.valid for scene in scenes]))
     with torch.autocast(device, torch.bfloat16, enabled=autocast):
-        encoded = sam.vision_encoder(pixels).last_hidden_state
-    features = encoded.detach().requires_grad_()
+        found = network.vision_encoder(pixels)
+    encoded = (found.last_hidden_state, *found.intermediate_embeddings)
+    features = [each.detach().requires_grad_() for each in encoded]
     first = 0.0
     for turn in range(rounds):
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
@@ -216,7 +203,7 @@ def interactive_step(
             )
             if not len(masks):
                 break
-    torch.autograd.backward(encoded, features.grad)
+    torch.autograd.backward(encoded, [each.grad for each in features])
     return first
 
 

@@ -111,9 +111,7 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
     config = _read_json(folder / CONFIG_FILE)
     found = family_of(config, called=called) if family is None else family_named(family)
     require(found)
-    import transformers  # noqa: PLC0415 - takes seconds, and is an extra
-
-    architecture: Any = getattr(transformers, found.architecture)
+    architecture = _class_of(found)
     try:
         with _quietly():
             # The library's own refusal of other sizes is a table on standard error.
@@ -149,6 +147,16 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
         )  # fmt: skip
     _check_finite(model)
     return Loaded(model.eval(), found, scaling_of(folder, _side_of(model), found))
+
+
+def _class_of(family: Family) -> Any:
+    if family.decoder == "small":
+        from penumbra.promptable.small_network import small_class  # noqa: PLC0415 - an extra
+
+        return small_class()
+    import transformers  # noqa: PLC0415 - takes seconds, and is an extra
+
+    return getattr(transformers, family.architecture)
 
 
 def _check_finite(model: nn.Module) -> None:

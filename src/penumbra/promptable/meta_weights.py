@@ -292,7 +292,7 @@ def _check_sayable(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise _unsayable("a SamModel", type(model).__name__)
     if not (own.vision_config.use_rel_pos and own.vision_config.use_abs_pos):
         raise _unsayable("relative and absolute positions in the encoder's attention",
-                         "a model without one of them, as the small model is")  # fmt: skip
+                         "a model without one of them")  # fmt: skip
     heads = own.mask_decoder_config.num_attention_heads
     if heads != _META_HEADS:
         raise _unsayable(f"{_META_HEADS} heads in the mask decoder's attention", heads)

@@ -44,13 +44,13 @@ def validate(
     return found
 
 
-def _encode(model: nn.Module, scene: Scene) -> Tensor:
+def _encode(model: nn.Module, scene: Scene) -> list[Tensor]:
     encoder: Any = model.get_submodule("vision_encoder")
-    features: Tensor = encoder(torch.from_numpy(scene.pixels)[None]).last_hidden_state
-    return features
+    found = encoder(torch.from_numpy(scene.pixels)[None])
+    return [found.last_hidden_state, *found.intermediate_embeddings]
 
 
-def _dice(model: nn.Module, features: Tensor, scene: Scene, *, boxes: bool) -> list[float]:
+def _dice(model: nn.Module, features: list[Tensor], scene: Scene, *, boxes: bool) -> list[float]:
     clicks = Clicks(click_objects(scene.masks, boxes=boxes), np.zeros(len(scene.masks), np.int64))
     logits, iou = decode(model, features, clicks)
     answer = answer_of(logits, iou, torch.from_numpy(clicks.single))

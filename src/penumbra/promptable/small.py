@@ -1,4 +1,4 @@
-"""The small promptable model: Segment Anything's architecture at 256² and 1.4 million weights."""
+"""The small promptable model: Segment Anything's parts at 256² with 2 million weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from safetensors.torch import save
 from torch import nn
 
 from penumbra.errors import MissingExtraError, ModelError, expected
+from penumbra.promptable.families import FAMILY_KEY
 from penumbra.promptable.pixels import IMAGENET_MEAN, IMAGENET_STD
+from penumbra.promptable.small_network import STRIDE, small_class
 from penumbra.storage import write_bytes, write_json
 
 SIDE = 256
@@ -25,6 +27,7 @@ FOLDER_VARIABLE = "PENUMBRA_MODELS"
 COMMAND = "python benchmarks/promptable_small.py --out FOLDER/small"
 """What makes the model again."""
 
+_WITH_WEIGHTS = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding, nn.GroupNorm)
 _FREQUENCIES = (0.1, 3.0)
 _NEARNESS = 3.0
 _EMBEDDING_SCALE = 0.3
@@ -32,24 +35,21 @@ _EMBEDDING_SCALE = 0.3
 
 def small_config(
     *,
-    patch: int = 8,
-    width: int = 128,
-    layers: int = 6,
-    heads: int = 2,
-    window: int = 8,
-    everywhere: tuple[int, ...] = (2, 5),
+    widths: tuple[int, ...] = (24, 48, 96),
+    deepest: int = 160,
+    layers: int = 2,
+    heads: int = 5,
     decoder_width: int = 64,
     decoder_mlp: int = 256,
 ) -> Any:
-    """Describe the architecture as transformers' `SamConfig`.
+    """Describe the architecture as transformers' `SamConfig`, with the encoder's own widths.
 
     Args:
-        patch: side of a patch; masks come out at 4 / patch of the input's resolution.
-        width: channels of the encoder.
-        layers: its blocks.
-        heads: of its attention.
-        window: side, in patches, of the windows that attention is bound to.
-        everywhere: numbers of the blocks whose attention reaches over the whole image.
+        widths: channels of the encoder at a half, a quarter and an eighth of the resolution;
+            multiples of 8.
+        deepest: channels at a sixteenth, where attention reaches over the whole image.
+        layers: of attention.
+        heads: of each.
         decoder_width: channels of embedding, prompts and decoder.
         decoder_mlp: hidden width of the decoder's MLPs.
 
@@ -58,21 +58,23 @@ def small_config(
     """
     transformers = _transformers()
     vision = {
-        "hidden_size": width, "output_channels": decoder_width, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "image_size": SIDE, "patch_size": patch, "mlp_ratio": 3.0,
-        "window_size": window, "global_attn_indexes": list(everywhere),
-        # Relative positions double the encoder's time on a CPU; absolute ones are learned.
+        "hidden_size": deepest, "output_channels": decoder_width, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "image_size": SIDE, "patch_size": 2 * STRIDE,
+        "mlp_ratio": 3.0, "window_size": 0, "global_attn_indexes": list(range(layers)),
         "use_rel_pos": False, "num_pos_feats": decoder_width // 2, "initializer_range": 0.02,
     }  # fmt: skip
     return transformers.SamConfig(
         vision_config=vision,
         prompt_encoder_config={
-            "hidden_size": decoder_width, "image_size": SIDE, "patch_size": patch
+            "hidden_size": decoder_width, "image_size": SIDE, "patch_size": STRIDE,
+            "mask_input_channels": 32,
         },
         mask_decoder_config={
             "hidden_size": decoder_width, "mlp_dim": decoder_mlp, "num_attention_heads": 4,
             "iou_head_hidden_dim": decoder_width,
         },
+        conv_widths=list(widths),
+        **{FAMILY_KEY: "small"},
     )  # fmt: skip
 
 
@@ -91,12 +93,12 @@ def new_small_model(config: Any = None, *, seed: int = 0) -> nn.Module:
     Raises:
         MissingExtraError: transformers is not installed.
     """
-    transformers = _transformers()
+    _transformers()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model: Any = transformers.SamModel(small_config() if config is None else config)
+        model: Any = small_class()(small_config() if config is None else config)
         for module in model.modules():
-            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+            if isinstance(module, _WITH_WEIGHTS):
                 module.reset_parameters()
         _place_positions(model)
         _let_tokens_see_near(model)
@@ -163,7 +165,7 @@ def save_model(model: nn.Module, folder: Path, *, weights: dict[str, Any] | None
          "image_processor_type": "SamImageProcessor", "size": {"longest_edge": SIDE},
          "pad_size": {"height": SIDE, "width": SIDE}},
     )  # fmt: skip
-    write_json(folder / "config.json", {**described.to_dict(), "architectures": ["SamModel"]})
+    write_json(folder / "config.json", {**described.to_dict(), "architectures": ["SmallSamModel"]})
 
 
 def models_folder() -> Path:

@@ -18,7 +18,7 @@ from penumbra.promptable.tuning.settings import TuningExperiment
 from penumbra.promptable.tuning.stored import Base
 from penumbra.training.plan import open_split_source
 
-_DECODERS = ("sam", "sam-hq")
+_DECODERS = ("sam", "sam-hq", "small")
 _PRECISIONS: dict[str, Any] = {"auto": "auto", "fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -109,7 +109,7 @@ def _segmenter(experiment: TuningExperiment) -> PromptableSegmenter:
     )
     if segmenter.family.decoder not in _DECODERS:
         raise SettingsError(
-            expected(f"the family of {experiment.model.name}", "sam, sam-hq or medsam for a tuning",
+            expected(f"the family of {experiment.model.name}", "sam, sam-hq, medsam or small",
                      segmenter.family.name, "a model of one of these")
         )  # fmt: skip
     return segmenter

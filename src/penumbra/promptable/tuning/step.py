@@ -99,7 +99,9 @@ class Answering:
         weight = next(self.model.vision_encoder.parameters())
         found = self.model.vision_encoder(batch.pixels.to(device, weight.dtype))
         early = getattr(found, "intermediate_embeddings", None) or ()
-        return found.last_hidden_state.float(), tuple(t.float() for t in tuple(early)[:1])
+        return found.last_hidden_state.float(), tuple(
+            t.float() for t in tuple(early)[: self.segmenter.family.extra]
+        )
 
     def answer(
         self, features: Tensor, extra: tuple[Tensor, ...], asked: Asked, *, grid: int

@@ -21,11 +21,10 @@ def smoke_model(folder: Path, *, seed: int = 0) -> Path:
     """
     if not (folder / "config.json").is_file():
         tiny = small_config(
-            patch=32,
-            width=32,
-            layers=2,
-            window=4,
-            everywhere=(1,),
+            widths=(8, 8, 16),
+            deepest=32,
+            layers=1,
+            heads=2,
             decoder_width=32,
             decoder_mlp=64,
         )
