@@ -18,6 +18,7 @@ from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.decoding import Decoded, alike
 from penumbra.promptable.embedding import embedding_key
 from penumbra.promptable.everything import EverythingSettings, segment_everything
+from penumbra.promptable.families import family_named
 from penumbra.promptable.grid import grid_points
 
 
@@ -28,6 +29,7 @@ class SameGrey:
     """
 
     name = "same-grey"
+    family = family_named("sam")
     accepts = frozenset(("box", "point", "mask"))
     filters = FilterChain()
     size, low = 64, 64

@@ -91,11 +91,15 @@ def segment(
         typer.Option("--crop-layers", min=0, help="Closer looks of --everything, 4 times each."),
     ] = 0,
     least_iou: Annotated[
-        float, typer.Option("--least-iou", help="Predicted IoU that --everything keeps.")
-    ] = 0.88,
+        float | None,
+        typer.Option("--least-iou", help="Predicted IoU that --everything keeps: 0.88; small 0.5."),
+    ] = None,
     least_stability: Annotated[
-        float, typer.Option("--least-stability", help="Stability that --everything keeps.")
-    ] = 0.95,
+        float | None,
+        typer.Option(
+            "--least-stability", help="Stability that --everything keeps: 0.95; small 0.5."
+        ),
+    ] = None,
     least_area: Annotated[
         int, typer.Option("--least-area", min=0, help="Smaller holes and islands go, in pixels.")
     ] = 32,
@@ -128,7 +132,9 @@ def segment(
             points_per_side=points_per_side, crop_layers=crop_layers, least_iou=least_iou,
             least_stability=least_stability, least_area=least_area,
         )  # fmt: skip
-        one = EveryRegion(asking, settings, out, facts, alone=len(files) == 1)
+        one = EveryRegion(
+            asking, settings.suited_to(asking.segmenter.family), out, facts, alone=len(files) == 1
+        )
     else:
         asking.check(asked.kinds)
         one = WhatIsAsked(asking, asked, out, facts)

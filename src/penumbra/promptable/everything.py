@@ -17,6 +17,7 @@ from penumbra.progress import Progress, silent
 from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.candidates import Nearest, candidates_of
 from penumbra.promptable.decoding import MOST_AT_ONCE
+from penumbra.promptable.families import Family
 from penumbra.promptable.grid import Crop, grid_points, plan_crops
 from penumbra.promptable.nms import suppress
 from penumbra.promptable.regions import Region, label_map, region_of, without_specks
@@ -32,8 +33,9 @@ class EverythingSettings(BaseModel):
 
     Attributes:
         points_per_side: of the grid over the whole image; halved with each layer of crops.
-        least_iou: of the IoU that the model predicts for its mask.
-        least_stability: of a mask; see `prediction.stability_score`.
+        least_iou: of the IoU that the model predicts for its mask; ``None`` for what suits the
+            model's family (`Family.least_iou`).
+        least_stability: of a mask, see `prediction.stability_score`; ``None`` as for `least_iou`.
         most_overlap: IoU of boxes above which the less sure of two regions is dropped.
         least_area: pixels; smaller holes are filled, smaller islands and regions removed.
         most_share: of the image; a region that covers more says nothing.
@@ -46,14 +48,23 @@ class EverythingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     points_per_side: int = Field(default=32, ge=1, le=512)
-    least_iou: float = Field(default=0.88, ge=0, le=1)
-    least_stability: float = Field(default=0.95, ge=0, le=1)
+    least_iou: float | None = Field(default=None, ge=0, le=1)
+    least_stability: float | None = Field(default=None, ge=0, le=1)
     most_overlap: float = Field(default=0.7, ge=0, le=1)
     least_area: int = Field(default=32, ge=0)
     most_share: float = Field(default=0.95, gt=0, le=1)
     crop_layers: int = Field(default=0, ge=0, le=4)
     crop_overlap: float = Field(default=0.34, ge=0, le=0.5)
     most_regions: int = Field(default=4096, ge=1, le=65535)
+
+    def suited_to(self, family: Family) -> EverythingSettings:
+        """Give these settings with the limits of a family of models where none were chosen."""
+        limits = {
+            name: getattr(family, name)
+            for name in ("least_iou", "least_stability")
+            if getattr(self, name) is None
+        }
+        return self.model_copy(update=limits)
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,7 @@ def segment_everything(
                      "--box, or another --model")
         )  # fmt: skip
     started = time.perf_counter()
-    chosen = settings or EverythingSettings()
+    chosen = (settings or EverythingSettings()).suited_to(segmenter.family)
     kept_in = EmbeddingCache(memory_bytes=0) if cache is None else cache
     search = _Search(segmenter, image, chosen, filters, kept_in)
     held = _Held(chosen)
@@ -172,7 +183,8 @@ class _Search:
         self.cache = cache
         self.size = (int(image.shape[0]), int(image.shape[1]))
         self.seconds = 0.0
-        self.nearest = Nearest(settings.least_iou, settings.least_stability, settings.most_share)
+        self.limits = (float(settings.least_iou or 0), float(settings.least_stability or 0))
+        self.nearest = Nearest(*self.limits, settings.most_share)
         crops = plan_crops(self.size, layers=settings.crop_layers, overlap=settings.crop_overlap)
         self.grids = [(crop, self._grid(crop)) for crop in crops]
         self.asked = sum(len(points) for _, points in self.grids)
@@ -198,8 +210,8 @@ class _Search:
                 self.segmenter,
                 embedding,
                 points,
-                least_iou=self.settings.least_iou,
-                least_stability=self.settings.least_stability,
+                least_iou=self.limits[0],
+                least_stability=self.limits[1],
                 nearest=self.nearest,
             ):
                 region = self._placed(crop, found.mask, found.facts)

@@ -30,6 +30,8 @@ class Family:
         halves: whether its encoder runs in bfloat16 on its own.
         needs: packages beside those of ``[sam]``.
         extra: how many further features of the encoder its decoder wants (`Embedding.extra`).
+        least_iou: predicted IoU that everything-mode keeps by default; Kirillov et al.'s.
+        least_stability: of a mask that everything-mode keeps by default; theirs too.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Family:
     halves: bool = True
     needs: tuple[str, ...] = ()
     extra: int = 0
+    least_iou: float = 0.88
+    least_stability: float = 0.95
 
 
 FAMILIES: tuple[Family, ...] = (

@@ -134,4 +134,6 @@ def _decisions(
     ]
     if segmenter.filters:
         found.append(f"images are filtered: {segmenter.filters.label}")
+    if segmenter.filters.prompt is not None:
+        found.append("edges become a prompt when the model is asked, not while it is tuned")
     return tuple(found)
