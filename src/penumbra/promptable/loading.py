@@ -146,6 +146,7 @@ def load_folder(folder: Path, *, called: str, family: str | None = None) -> Load
                      "a fresh copy")
         )  # fmt: skip
     _check_finite(model)
+    _settle(model)
     return Loaded(model.eval(), found, scaling_of(folder, _side_of(model), found))
 
 
@@ -157,6 +158,16 @@ def _class_of(family: Family) -> Any:
     import transformers  # noqa: PLC0415 - takes seconds, and is an extra
 
     return getattr(transformers, family.architecture)
+
+
+def _settle(model: nn.Module) -> None:
+    """Bring weights that lie in a mapped file to memory of their own.
+
+    In the file they begin wherever its header ends, and products of matrices round by where their
+    factors lie: the same weights in two files would answer with other last bits.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _check_finite(model: nn.Module) -> None:

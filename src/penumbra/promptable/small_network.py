@@ -96,6 +96,10 @@ class ConvolutionalEncoder(nn.Module):
             for width, part in zip(widths[:-1], (8, 4, 1), strict=True)
         )
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Give the first layers, as transformers and peft ask every encoder for them."""
+        return self.down[0]
+
     def forward(self, pixel_values: Tensor, **_: Any) -> Encoded:
         """Encode (B, 3, S, S) normalised pixels."""
         x = pixel_values.contiguous(memory_format=torch.channels_last)
