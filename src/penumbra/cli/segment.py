@@ -97,7 +97,7 @@ def segment(
     least_stability: Annotated[
         float | None,
         typer.Option(
-            "--least-stability", help="Stability that --everything keeps: 0.95; small 0.5."
+            "--least-stability", help="Stability that --everything keeps: 0.95; small 0.6."
         ),
     ] = None,
     least_area: Annotated[

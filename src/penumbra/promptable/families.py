@@ -55,7 +55,9 @@ FAMILIES: tuple[Family, ...] = (
     # square and each scaled from 0 to 1 (Ma et al., 10.1038/s41467-024-44824-z).
     Family("medsam", ("sam",), "SamModel", frozenset(("box",)), "stretch", "minmax"),
     # Our own (`small_network`), so quick that bfloat16 would gain nothing.
-    Family("small", ("sam",), "SmallSamModel", decoder="small", halves=False, extra=2),
+    # Its limits were chosen on validation images; none was right for cells, which crowd.
+    Family("small", ("sam",), "SmallSamModel", decoder="small", halves=False, extra=2,
+           least_iou=0.5, least_stability=0.6),
     # Part of these encoders' output passes through a layer of the decoder, so both stay in float32.
     Family("sam2", ("sam2", "sam2_video"), "Sam2Model", fit="stretch", decoder="sam2", halves=False,
            needs=("torchvision",), extra=2),
