@@ -12,6 +12,7 @@ from penumbra.promptable.decoding import NetworkPrompts, decode_small
 from penumbra.promptable.embedding import Embedding
 from penumbra.promptable.interactive import Clicks, decode, interactive_step
 from penumbra.promptable.prompt_sampling import PromptSampling, SampledPrompts, keyed_generator
+from penumbra.promptable.prompts import Prompts
 from penumbra.promptable.scenes import Scene
 from penumbra.promptable.small import find_small, new_small_model, save_model, small_config
 
@@ -122,15 +123,48 @@ def test_what_is_learned_is_what_the_segmenter_answers(tiny, clicks, after):
 
 
 @torch.no_grad()
-def test_a_mask_alone_is_a_prompt(tiny):
+def test_a_mask_alone_is_asked_with_its_box(tiny):
     features = _encoded(tiny, torch.zeros(1, 3, 256, 256))
     embedding = Embedding(features[0], (256, 256), (256, 256), "", "", tuple(features[1:]))
     masks = torch.full((2, 1, 128, 128), -10.0)
-    masks[1, :, 30:60, 30:60] = 10
-    logits, _ = decode_small(tiny, embedding, NetworkPrompts(None, None, None, masks),
-                             multimask=False)  # fmt: skip
-    assert logits.shape == (2, 1, 128, 128)
-    assert not torch.equal(logits[0], logits[1])
+    masks[1, :, 30:60, 20:70] = 10
+    boxes = torch.tensor([[[0.0, 0, 256, 256]], [[40, 60, 140, 120]]])
+    alone, boxed = (
+        decode_small(tiny, embedding, NetworkPrompts(given, None, None, masks), multimask=False)[0]
+        for given in (None, boxes)
+    )
+    assert alone.shape == (2, 1, 128, 128)
+    assert torch.equal(alone, boxed)
+
+
+def test_kept_features_are_brought_to_where_the_network_is(tiny, tmp_path):
+    save_model(tiny, tmp_path)
+    segmenter = PromptableSegmenter.from_pretrained(tmp_path)
+    kept = segmenter.embed(np.zeros((40, 60, 1), np.uint8))
+    elsewhere = torch.device("meta")
+    segmenter.model.to(elsewhere)
+    segmenter.device = elsewhere
+    asked = Prompts.of(size=kept.size, boxes=[[5, 5, 30, 30]], points=[[[9, 9]]], labels=[[1]])
+    ((_, decoded),) = segmenter.decode(kept, asked)
+    assert decoded.logits.device == elsewhere
+    assert kept.on(torch.device("cpu")) is kept
+
+
+@pytest.mark.parametrize("widths", [None, [8, 8], [8, 8, 12], "888", [8, 8, -8]])
+def test_a_config_without_the_encoders_widths_is_said_to_be_at_fault(tiny, tmp_path, widths):
+    save_model(tiny, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"conv_widths": widths}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="conv_widths in the config"):
+        PromptableSegmenter.from_pretrained(tmp_path)
+
+
+def test_it_is_known_without_our_word_for_it(tiny, tmp_path):
+    save_model(tiny, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["penumbra_family"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert PromptableSegmenter.from_pretrained(tmp_path).family.name == "small"
 
 
 def test_no_click_lands_where_the_image_is_ignored_or_ends(monkeypatch):

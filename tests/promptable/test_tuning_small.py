@@ -1,5 +1,7 @@
 """The small model tuned as SAM is, its encoder of convolutions and its drawn prompts included."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +86,14 @@ def test_embeddings_are_kept_with_their_finer_features(tuning, tiny, tmp_path, r
     assert Run(tmp_path / "b").info()["encoded"] == 0
     assert np.array_equal(answers(tmp_path / "a"), answers(tmp_path / "b"))
     assert np.array_equal(answers(tmp_path / "a"), answers(runs / "decoder"))
+
+
+def test_a_folder_called_small_is_not_taken_for_the_installed_model(
+    tuning, tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PENUMBRA_MODELS", str(tmp_path / "models"))
+    shutil.copytree(tiny, tmp_path / "models" / "small")
+    (tmp_path / "small").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tune(tuning.with_settings(["model.name=small", "training.epochs=1"]), tmp_path / "run")
+    assert answers(tmp_path / "run").size

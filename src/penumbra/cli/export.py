@@ -39,9 +39,11 @@ def export(
     document = read_model_json(run)
     filters = FilterChain.parse(document.get("filters", []))
     form = "file" if written.is_file() else "folder"
+    small = document["base"]["family"] == "small"
+    reader = "for Penumbra; transformers does not know it." if small else "for transformers."
     lines = [
         f"{run} is one whole model in {written}, "
-        + ("under the names of Meta." if form == "file" else "for transformers."),
+        + ("under the names of Meta." if form == "file" else reader),
     ]
     if filters:
         lines.append(f"Apply its filters to the images yourself: {filters.label}.")

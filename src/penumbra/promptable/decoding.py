@@ -171,19 +171,34 @@ def decode_small(
 ) -> tuple[Tensor, Tensor]:
     """As `decode_sam`, for the small model, which sees finer features and the prompts as maps."""
     given: Any = model
-    sparse, _ = given.prompt_encoder(prompts.points, prompts.labels, prompts.boxes, None)
-    flat = (None if t is None else t[:, 0] for t in (prompts.boxes, prompts.points, prompts.labels))
+    side = int(given.config.vision_config.image_size)
+    asked = prompts.boxes
+    if asked is None and prompts.points is None and prompts.masks is not None:
+        # It learned masks as corrections, never alone: their boxes say where the object is.
+        asked = _boxes_around(prompts.masks, side=side)
+    sparse, _ = given.prompt_encoder(prompts.points, prompts.labels, asked, None)
+    flat = (None if t is None else t[:, 0] for t in (asked, prompts.points, prompts.labels))
     boxes, points, labels = flat
     low = embedding.extra[-1].shape[-1]
-    drawn = draw(side=given.config.vision_config.image_size, low=low, boxes=boxes, points=points,
-                 labels=labels, masks=prompts.masks)  # fmt: skip
+    drawn = draw(side=side, low=low, boxes=boxes, points=points, labels=labels,
+                 masks=prompts.masks)  # fmt: skip
     count = len(prompts)
-    if sparse is None:
-        sparse = drawn.new_zeros(count, 1, 0, embedding.features.shape[1])
     features, *extra = (t.expand(count, -1, -1, -1) for t in (embedding.features, *embedding.extra))
     logits, iou = four_masks(model, features, tuple(extra), sparse, drawn)
     chosen = slice(1, None) if multimask else slice(0, 1)
     return logits[:, chosen], iou[:, chosen]
+
+
+def _boxes_around(masks: Tensor, *, side: int) -> Tensor:
+    """Give the box (N, 1, 4) of each mask's logits above 0; of an empty mask the whole square."""
+    scale = side / masks.shape[-1]
+    boxes = torch.tensor([[0.0, 0.0, side, side]]).repeat(len(masks), 1)
+    for row, plane in enumerate(masks[:, 0] > 0):
+        ys, xs = (torch.nonzero(plane.any(axis)).flatten() for axis in (1, 0))
+        if len(ys):
+            ends = [float(xs[0]), float(ys[0]), float(xs[-1] + 1), float(ys[-1] + 1)]
+            boxes[row] = torch.tensor(ends) * scale
+    return boxes[:, None].to(masks.device)
 
 
 def _decode(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -33,6 +34,13 @@ class Embedding:
     model: str
     extra: tuple[Tensor, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+    def on(self, device: torch.device) -> Embedding:
+        """Give the same with its features on this device."""
+        if self.features.device == device:
+            return self
+        extra = tuple(tensor.to(device) for tensor in self.extra)
+        return replace(self, features=self.features.to(device), extra=extra)
 
     @property
     def nbytes(self) -> int:

@@ -126,6 +126,8 @@ def family_of(config: dict[str, Any], *, called: str) -> Family:
                 expected(f"the {FAMILY_KEY} of {called}", f"a family of the type {kind}",
                          repr(written), "taking that line out, or a fresh copy of config.json")
             )  # fmt: skip
+    elif "conv_widths" in config:
+        return family_named("small")
     elif kind == "sam":
         origins = (called, str(config.get("_name_or_path") or ""))
         return family_named("medsam" if any(map(_says_medsam, origins)) else "sam")

@@ -71,7 +71,7 @@ def load(name: str | Path, *, offline: bool = False, family: str | None = None) 
         return load_folder(fetch(name, offline=offline), called=name, family=family)
     raise ModelError(
         expected(f"the model {name}", "a folder, a .pth file, or a name on the hub",
-                 "no such path", "facebook/sam-vit-base, or the path of its folder")
+                 "no such path", "small, facebook/sam-vit-base, or the path of a folder or a run")
     )  # fmt: skip
 
 

@@ -269,8 +269,10 @@ class PromptableSegmenter:
             SettingsError: as `predict`.
         """
         self._check(embedding, prompts, choice)
+        # What a cache gives lies in main memory.
+        placed = embedding.on(self.device)
         for numbers in alike(prompts):
-            yield numbers, self._decode(embedding, prompts[numbers], choice)
+            yield numbers, self._decode(placed, prompts[numbers], choice)
 
     @torch.no_grad()
     def _decode(self, embedding: Embedding, prompts: Prompts, choice: Choice) -> Decoded:

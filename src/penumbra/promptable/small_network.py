@@ -17,12 +17,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from torch import Tensor, nn
 
+from penumbra.errors import ModelError, expected
 from penumbra.promptable.drawn_prompts import CHANNELS
 
 STRIDE = 8
 """Pixels of the input per place of the embedding; masks come out at four times its resolution."""
 
 _GROUPS = 8
+
+_DEPTHS = (1, 1, 2, 1)
+"""Residual blocks at a half of the resolution, a quarter, an eighth and a sixteenth."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,7 @@ class ConvolutionalEncoder(nn.Module):
         from transformers.models.sam import modeling_sam  # noqa: PLC0415 - an extra, takes seconds
 
         vision, out = config.vision_config, config.prompt_encoder_config.hidden_size
-        widths = (*config.conv_widths, vision.hidden_size)
-        depths = (1, 1, 2, 1)
+        widths = (*_widths_of(config), vision.hidden_size)
         before = (vision.num_channels, *widths[:-1])
         self.down = nn.ModuleList(
             nn.Sequential(
@@ -79,7 +82,7 @@ class ConvolutionalEncoder(nn.Module):
                 nn.GroupNorm(_GROUPS, b),
                 *(Residual(b) for _ in range(depth)),
             )
-            for a, b, depth in zip(before, widths, depths, strict=True)
+            for a, b, depth in zip(before, widths, _DEPTHS, strict=True)
         )
         side = vision.image_size // vision.patch_size
         self.pos_embed = nn.Parameter(torch.zeros(1, side, side, vision.hidden_size))
@@ -118,6 +121,17 @@ class ConvolutionalEncoder(nn.Module):
             found.append(self.neck[level](x))
         coarse, middle, fine = found
         return Encoded(coarse.contiguous(), (middle.contiguous(), fine.contiguous()))
+
+
+def _widths_of(config: Any) -> list[int]:
+    widths: Any = getattr(config, "conv_widths", None)
+    fits = isinstance(widths, list | tuple) and len(widths) == len(_DEPTHS) - 1
+    if fits and all(isinstance(w, int) and w > 0 and w % _GROUPS == 0 for w in widths):
+        return list(widths)
+    raise ModelError(
+        expected("conv_widths in the config.json of a small model", f"{len(_DEPTHS) - 1} multiples "
+                 f"of {_GROUPS}", repr(widths), "a fresh copy of config.json, or training it again")
+    )  # fmt: skip
 
 
 class FineDetail(nn.Module):

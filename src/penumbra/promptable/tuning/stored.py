@@ -208,7 +208,8 @@ def _described(folder: Path, document: dict[str, Any]) -> tuple[Base, TuneSettin
 def _portable(name: str, folder: Path) -> str:
     """Write a path relative to the run where it can be, so that both can be moved together."""
     path = Path(name)
-    if not path.exists():
+    # `small` is the installed model, whatever folder of that name lies here.
+    if name == "small" or not path.exists():
         return name
     try:
         return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
@@ -219,5 +220,7 @@ def _portable(name: str, folder: Path) -> str:
 
 def _found(name: str, folder: Path) -> str:
     """Give the path that a name stands for, seen from the run, or the name itself."""
+    if name == "small":
+        return name
     near = folder / name
     return str(near) if name.startswith(".") or near.exists() else name
