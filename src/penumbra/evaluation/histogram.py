@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 FINE_BINS = 4096
-"""Bins of a fine histogram: its bins are about 1 % of the distance to the nearer end wide."""
+"""Bins of a fine histogram: its bins are less than 1 % of the distance to the nearer end wide."""
 
-LEAST_DOUBT = 1e-9
+LEAST_DOUBT = 1e-8
 """ε of doubt at either end, as a share of its largest value."""
 
 LEAST_CONFIDENCE = 1e-5
@@ -53,7 +53,7 @@ def doubt_bins(
 
     Examples:
         >>> doubt_bins(np.array([0.0, 1e-6, 1e-3, 0.5, 1.0])).tolist()
-        [0, 751, 1433, 2048, 4095]
+        [0, 589, 1357, 2048, 4095]
     """
     return _two_ended(np.asarray(doubt) / largest, LEAST_DOUBT, n_bins)
 
