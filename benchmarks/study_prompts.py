@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from _record import ROOT, conditions, put_table, save
+from _study_unseen import seen_patients, unseen_rows, unseen_table
 
 from penumbra.cli.session import command_line, now, track
 from penumbra.studies.prompts.experiment import PromptStudyExperiment
@@ -116,6 +117,7 @@ def publish(results: Mapping[str, Any], document: Mapping[str, Any]) -> None:
     put_table("study-prompts-tuning", written(tuning_table(results)))
     put_table("study-prompts-gain", written(gain_table(results)))
     put_table("study-prompts-filters", filter_tables(results))
+    put_table("study-prompts-unseen", unseen_table(document["unseen"]))
 
 
 def say(went: PromptStudyProgress) -> None:
@@ -168,7 +170,8 @@ def main() -> None:
     if not options.tables:
         say(run_prompt_study(study, jobs=options.jobs, progress=track))
     results = write_prompt_tables(study, command=command_line(), created=now())
-    document = conditions() | {"experiment": EXPERIMENT.name} | kept(results)
+    unseen = unseen_rows(options.out, results["kinds"], seen_patients())
+    document = conditions() | {"experiment": EXPERIMENT.name, "unseen": unseen} | kept(results)
     save(NAME, document, compact=True)
     if options.page:
         publish(results, document)
