@@ -200,7 +200,7 @@ def sentence(results: Mapping[str, Any]) -> str:
     asked = kind_in_words(kind).lower()
     text = (
         f"Prompted by {asked}, the model as it came reaches a Dice of "
-        f"{number(start['metrics']['dice']['mean'])} on images it never saw"
+        f"{number(start['metrics']['dice']['mean'])} on images held out"
     )
     gains = [
         (name, row["against"]["tuning"]["dice"])
