@@ -21,6 +21,7 @@ from penumbra.cli import (
     segment,
     split,
     study,
+    submit,
     train,
 )
 from penumbra.version import __version__
@@ -60,6 +61,7 @@ app.command("predict")(predict.predict)
 app.command("segment")(segment.segment)
 app.command("embed")(embed.embed)
 app.command("calibrate")(calibrate.calibrate)
+app.command("submit")(submit.submit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("benchmark")(benchmark.benchmark)

@@ -97,18 +97,25 @@ def read_submission(path: str | Path, *, size: tuple[int, int] = KAGGLE_SIZE) ->
     return Submission(file, runs, size)
 
 
-def write_submission(path: str | Path, masks: Iterable[tuple[str | int, ArrayLike]]) -> None:
+def write_submission(
+    path: str | Path,
+    masks: Iterable[tuple[str | int, ArrayLike | None]],
+    *,
+    one_size: bool = True,
+) -> None:
     r"""Write masks as the challenge takes them in, ``img,pixels``, one row per image in this order.
 
     One mask at a time is held, so that any number of them can be given.
 
     Args:
         path: the CSV file; its folder is made.
-        masks: image number and (H, W) mask, bool or 0 and 1; all of one size.
+        masks: image number and (H, W) mask, bool or 0 and 1; ``None``, where an image could not
+            be read, gives an empty cell, since the challenge refuses a table that lacks a row.
+        one_size: refuse masks of several sizes, which cannot be told from the table.
 
     Raises:
         SettingsError: a mask is not (H, W) or holds other values.
-        SourceError: an image comes twice, or masks are of several sizes.
+        SourceError: an image comes twice, or masks are of several sizes where one is asked for.
         StorageError: the file cannot be written.
 
     Examples:
@@ -125,8 +132,8 @@ def write_submission(path: str | Path, masks: Iterable[tuple[str | int, ArrayLik
     seen: set[str] = set()
     size: tuple[int, ...] | None = None
     for image, mask in masks:
-        name, shape = str(image), np.shape(mask)
-        if name in seen or (size is not None and shape != size):
+        name, shape = str(image), size if mask is None else np.shape(mask)
+        if name in seen or (one_size and size is not None and shape != size):
             raise SourceError(
                 expected(
                     f"every mask for {path}",
@@ -137,5 +144,5 @@ def write_submission(path: str | Path, masks: Iterable[tuple[str | int, ArrayLik
             )
         seen.add(name)
         size = shape
-        writer.writerow((name, encode_pairs(mask)))
+        writer.writerow((name, "" if mask is None else encode_pairs(mask)))
     write_text(Path(path), text.getvalue())
