@@ -180,7 +180,7 @@ def test_benchmark_compares(run, phantom, tmp_path, quick):
 
 def test_models_are_listed():
     names = [row["name"] for row in call_json("models")["models"]]
-    assert names == ["unet", "noise-unet", "ssn-unet", "wrap"]
+    assert names == ["unet", "noise-unet", "ssn-unet", "vgg16-unet", "vgg16-fcn8s", "wrap"]
 
 
 def test_dataset_make_is_repeatable(tmp_path):

@@ -98,6 +98,21 @@ class TestSSNUNet(ModelTester):
         assert all(torch.isfinite(w.grad).all() and w.grad.any() for w in model.parameters())
 
 
+class TestVGG16UNet(ModelTester):
+    name = "vgg16-unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 2, "decoder_width": 2}
+
+
+class TestVGG16BatchNormUNet(ModelTester):
+    name = "vgg16-unet"
+    arguments: ClassVar[dict[str, Any]] = {"width": 2, "decoder_width": 2, "batch_norm": True}
+
+
+class TestVGG16FCN8s(ModelTester):
+    name = "vgg16-fcn8s"
+    arguments: ClassVar[dict[str, Any]] = {"width": 2, "hidden": 4}
+
+
 class TestWrapped(ModelTester):
     name = "wrap"
 
@@ -142,7 +157,7 @@ def test_wrong_arguments_are_refused(arguments):
 
 
 def test_an_unknown_model_lists_the_known():
-    with pytest.raises(ModelError, match="unet, noise-unet, ssn-unet, wrap"):
+    with pytest.raises(ModelError, match=", ".join(row.name for row in ARCHITECTURES)):
         build_model("unett", n_channels=1, n_classes=1)
 
 

@@ -47,6 +47,16 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         (("width", 32),),
     ),
     Architecture(
+        "vgg16-unet",
+        "penumbra.models.vgg.unet.VGG16UNet",
+        "VGG-16 (or its batch_norm variant) with skips to a light decoder; takes ImageNet weights.",
+    ),
+    Architecture(
+        "vgg16-fcn8s",
+        "penumbra.models.vgg.fcn.VGG16FCN8s",
+        "The plain FCN-8s on VGG-16; takes ImageNet weights.",
+    ),
+    Architecture(
         "wrap",
         "penumbra.models.wrap.Wrapped",
         "Any installed torch module by dotted path (SMP, MONAI, Hugging Face, your own).",
