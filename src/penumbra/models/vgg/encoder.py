@@ -236,7 +236,7 @@ def _first_difference(
     shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
 ) -> str:
     if not shapes:
-        return "no tensor whose name begins with features."
+        return f"no tensor under {_PREFIX}* at all"
     for name, shape in wanted.items():
         if name not in shapes:
             return f"no {_PREFIX}{name}"
