@@ -14,6 +14,7 @@ from penumbra.evaluation.cases import Case, problem_of
 from penumbra.evaluation.evaluation import Evaluation, ImageMean, ImageRow
 from penumbra.evaluation.histogram import FINE_BINS
 from penumbra.evaluation.overlap import EmptyPolicy
+from penumbra.evaluation.presence import presence_section
 from penumbra.evaluation.scores import (
     MEAN_METRICS,
     ImageScores,
@@ -211,6 +212,7 @@ def _finish(collected: _Collector, *, resamples: int, seed: int) -> Evaluation:
         "areas": sections.areas(),
         "readers": sections.readers(),
         "truth": sections.truth(),
+        "presence": presence_section(collected.rows, groups, resamples=resamples, seed=seed),
     }
     by_image = by_name["risk"].get("images", {}).get("scores", {})
     if by_image:

@@ -134,7 +134,8 @@ class Evaluation:
         sections: ``risk`` (doubt against what went wrong: ``pixels``, ``images`` and ``flags``),
             ``samples`` (with several passes), ``areas`` (with area intervals; `score_run` adds
             ``volumes`` where groups hold several images), ``readers`` (with
-            several readers) and ``truth`` (with the true probability); those that apply.
+            several readers), ``truth`` (with the true probability) and ``presence`` (per scored
+            class, see `presence_section`); those that apply.
     """
 
     overall: Mapping[str, Interval]

@@ -82,6 +82,7 @@ def report_of_run(
         area_coverage=area_coverage(evaluation),
         area_note="" if area is None else " ".join(interval_notes(area)),
         flags=flags_of(evaluation),
+        presence=evaluation.sections.get("presence", {}),
         sampler=sampler_sentence(
             predictor.sampler,
             predictor.cost,

@@ -97,6 +97,8 @@ class ReportData:
         area_coverage: class name → measured coverage with its interval.
         area_note: a sentence to add, such as why intervals have no ends.
         flags: sample id → whether somebody was asked to look at it; of every scored image.
+        presence: class name → how many images that show it, or do not, were said to; see
+            `penumbra.evaluation.presence.presence_section`.
         sampler: a sentence about the passes behind each prediction and their cost.
         calibration: what `penumbra calibrate` learned about the run.
         history: rows of ``history.jsonl``: ``epoch`` and whatever was logged; every column with
@@ -133,6 +135,7 @@ class ReportData:
     area_note: str = ""
     area_coverage: Mapping[str, Interval] = field(default_factory=dict)
     flags: Mapping[str, bool] = field(default_factory=dict)
+    presence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sampler: str = ""
     calibration: Calibration | None = None
     history: Sequence[Mapping[str, Any]] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from penumbra.evaluation.report import areas, charts, curves, flags, risk, tables
+from penumbra.evaluation.report import areas, charts, curves, flags, presence, risk, tables
 from penumbra.evaluation.report.calibrated import calibrated
 from penumbra.evaluation.report.data import ReportData
 from penumbra.evaluation.report.doubt import ErrorsByDoubt
@@ -157,6 +157,8 @@ def render(data: ReportData) -> str:
         "calibrated": calibrated(data.calibration),
         "charts": _charts(data, where),
         "per_class": tables.per_class(data),
+        "presence": presence.table(data.presence),
+        "presence_says": presence.sentence(data.presence),
         "per_image": tables.per_image(data.per_image, data.image_doubt),
         "legend": _legend(data),
         "classes": _classes(data),
