@@ -28,7 +28,9 @@ _MOST = 10
 @verb
 def benchmark(
     source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path or a manifest.")],
-    run: Annotated[list[Path], typer.Option("--run", help="A run folder; give several.")],
+    run: Annotated[
+        list[Path], typer.Option("--run", help="A run folder or classical:NAME; give several.")
+    ],
     threshold: Annotated[
         float, typer.Option("--threshold", help="List images whose IoU is below this.")
     ] = 0.9,
@@ -44,7 +46,10 @@ def benchmark(
     """
     from penumbra.errors import SettingsError, expected
     from penumbra.evaluation.benchmark import compare
+    from penumbra.evaluation.of_baseline import open_baseline
     from penumbra.evaluation.of_run import open_for_run, score_run
+    from penumbra.inference.classical.catalogue import is_classical
+    from penumbra.inference.contract import ImagePredictor, load_predictor
     from penumbra.storage import write_json
     from penumbra.training.run import Run
 
@@ -53,7 +58,8 @@ def benchmark(
             expected("every --run", "another folder", "one that is given twice", "each run once")
         )
 
-    classes = {tuple(Run(folder).model_json()["class_names"]) for folder in run}
+    trained = [Run(folder) for folder in run if not is_classical(folder)]
+    classes = {tuple(one.model_json()["class_names"]) for one in trained}
     if len(classes) > 1:
         got = "; ".join(", ".join(names) for names in sorted(classes))
         raise SettingsError(expected("the runs", "for the same classes", got, "runs of one kind"))
@@ -61,11 +67,20 @@ def benchmark(
     findings: list[Finding] = []
     for name, folder in zip(_names(run), run, strict=True):
         say(f"scoring {name}")
-        samples = open_for_run(Run(folder), source, split=split.value, target=target)
+        predictor: ImagePredictor
+        if is_classical(folder):
+            # The samples of the first run with a network, so that the differences are paired.
+            predictor, samples = open_baseline(
+                folder, source, split=split.value, target=target, like=next(iter(trained), None)
+            )
+        else:
+            predictor = load_predictor(folder)
+            samples = open_for_run(Run(folder), source, split=split.value, target=target)
         scored = score_run(
             Run(folder),
             samples,
             split=split.value,
+            predictor=predictor,
             seed=seed,
             progress=track,
         )

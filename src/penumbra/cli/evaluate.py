@@ -49,7 +49,7 @@ class Empty(StrEnum):
 
 @verb
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder, or sam:NAME.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, sam:NAME or classical:NAME.")],
     source: Annotated[str, typer.Argument(help="LAYOUT:PATH, a path or a manifest.")],
     out: Annotated[Path, typer.Option("--out", help="Where the results go.")],
     split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = SplitName.test,
@@ -92,6 +92,9 @@ def evaluate(
     For a manifest its own splits count; for any other source those of the run, so that what was
     trained on is never called a test. A promptable model (a tuned run, or sam:NAME) is prompted
     for every object. Where a source has boxes and no masks, masks are measured by the boxes.
+    classical:otsu, adaptive, watershed, walker, chan-vese and grabcut need no training; whether
+    their foreground is bright or dark comes from training samples, or from
+    classical:otsu,foreground=dark.
     """
     from penumbra.cli import evaluate_otherwise
     from penumbra.evaluation.shift import parse_shifts
@@ -110,7 +113,10 @@ def evaluate(
     evaluate_otherwise.refuse(asked, "a run that needs no prompt")
     options = predictor_options(sampler, member, symmetry, uncalibrated)
     options |= {"threshold": threshold, "device": device}
-    if evaluate_otherwise.meets_boxes(run, source, split=split.value, target=target):
+    if evaluate_otherwise.needs_no_training(run):
+        passes.pop("--shift")
+        evaluate_otherwise.refuse(passes | {"--uncalibrated": uncalibrated}, "a classical method")
+    elif evaluate_otherwise.meets_boxes(run, source, split=split.value, target=target):
         evaluate_otherwise.refuse({"--shift": shift}, "a source with boxes and no masks")
         return evaluate_otherwise.by_boxes(run, source, out, **about, **options)
     from penumbra.evaluation.of_run import evaluate_run
@@ -144,7 +150,13 @@ def evaluate(
         from penumbra.evaluation.shift.cells import evaluate_shifts
 
         cells = evaluate_shifts(
-            run, scored.source, shifts, out, split=split.value, clean=evaluation, **shared
+            scored.document["run"],
+            scored.source,
+            shifts,
+            out,
+            split=split.value,
+            clean=evaluation,
+            **shared,
         )
         document["shift"] = [cell.to_json() for cell in cells]
         unusable += sum(cell.unusable for cell in cells[1:])

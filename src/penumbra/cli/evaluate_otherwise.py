@@ -26,6 +26,13 @@ def needs_prompts(run: Path) -> bool:
     return is_promptable(run)
 
 
+def needs_no_training(run: Path) -> bool:
+    """Tell whether what stands for a run is a classical method."""
+    from penumbra.inference.classical.catalogue import is_classical
+
+    return is_classical(run)
+
+
 def meets_boxes(run: Path, source: str, *, split: Any, target: str | None) -> bool:
     """Tell whether a run would be scored on samples that have boxes and no masks."""
     from penumbra.evaluation.of_boxes import meets_boxes_alone

@@ -25,12 +25,12 @@ from penumbra.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from penumbra.inference.predictor import Predictor
+    from penumbra.inference.contract import ImagePredictor
 
 
 @verb
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or classical:NAME.")],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", help="Where the results go.")] = Path("predictions"),
     threshold: Annotated[
@@ -59,12 +59,12 @@ def predict(
     complete, and the exit status is 1.
     """
     from penumbra.errors import FileNameError, ImageFileError, SettingsError, expected
-    from penumbra.inference.predictor import Predictor
+    from penumbra.inference.contract import load_predictor
 
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise SettingsError(expected("--precision", "auto, fp32, bf16 or fp16", precision, "auto"))
     options = predictor_options(sampler, member, symmetry, uncalibrated)
-    predictor = Predictor.load(
+    predictor = load_predictor(
         run, threshold=threshold, precision=precision, device=device, **options
     )
     files, findings = image_files(images, out)
@@ -88,7 +88,7 @@ def predict(
     return Finished(document, _lines(results, len(files), out), code=1 if findings else 0)
 
 
-def _notes(predictor: Predictor, withheld: str | None, keep: int) -> Iterator[str]:
+def _notes(predictor: ImagePredictor, withheld: str | None, keep: int) -> Iterator[str]:
     """Say what a user may expect and will not get."""
     if withheld is not None:
         yield withheld
@@ -110,7 +110,7 @@ def _lines(results: list[dict[str, Any]], files: int, out: Path) -> list[str]:
 
 
 def _one(
-    predictor: Predictor, file: Path, stem: str, out: Path, *, run: Path, seed: int, keep: int
+    predictor: ImagePredictor, file: Path, stem: str, out: Path, *, run: Path, seed: int, keep: int
 ) -> dict[str, Any]:
     from penumbra.imaging.files import read_image
     from penumbra.inference.outputs import write_prediction
@@ -120,7 +120,7 @@ def _one(
     facts: dict[str, Any] = {
         "image": str(file),
         "run": str(run),
-        "precision": predictor.engine.precision,
+        "precision": predictor.precision,
     }
     facts |= {"threshold": predictor.threshold, "platform": sys.platform}
     facts |= {"cost": str(predictor.cost)}

@@ -17,14 +17,16 @@ from penumbra.evaluation.areas import volume_section
 from penumbra.evaluation.cases import Case, Predict, predicted_cases, problem_of
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
+from penumbra.evaluation.of_baseline import open_baseline
 from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.readers import readers_of, true_probability_of
 from penumbra.evaluation.report import ErrorsByDoubt, write_report
 from penumbra.evaluation.report_of_run import report_of_run
 from penumbra.inference.areas import AreaCase, area_case
 from penumbra.inference.calibration import Calibration
+from penumbra.inference.classical.catalogue import is_classical
+from penumbra.inference.contract import ImagePredictor, load_predictor
 from penumbra.inference.prediction import Prediction
-from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run, versions
@@ -65,7 +67,7 @@ class RunEvaluation:
     document: dict[str, Any]
 
 
-def _keeping(predictor: Predictor, keep_samples: int | None, seed: int) -> tuple[Predict, int]:
+def _keeping(predictor: ImagePredictor, keep_samples: int | None, seed: int) -> tuple[Predict, int]:
     """Predict with as many passes kept as scoring needs, and say how many that is at most."""
     passes = predictor.sampler.passes or len(predictor.passes) or 1
     most = MOST_KEPT if keep_samples is None else keep_samples
@@ -96,7 +98,7 @@ def score_run(
     source: Source,
     *,
     split: SplitChoice,
-    predictor: Predictor | None = None,
+    predictor: ImagePredictor | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
     keep_samples: int | None = None,
@@ -120,7 +122,7 @@ def score_run(
         SourceError: no sample could be scored.
     """
     if predictor is None:
-        predictor = Predictor.load(run.folder)
+        predictor = load_predictor(run.folder)
     predict, kept = _keeping(predictor, keep_samples, seed)
     doubt = ErrorsByDoubt()
     learned = predictor.calibration
@@ -164,7 +166,7 @@ def score_run(
         "target": source.target,
         "split": split,
         "seed": seed,
-        "precision": predictor.engine.precision,
+        "precision": predictor.precision,
         "threshold": predictor.threshold,
         "sampler": str(predictor.sampler),
         "cost": str(predictor.cost),
@@ -202,7 +204,7 @@ def evaluate_run(
     """Evaluate a run and write `metrics.json`, `per_image.csv` and `report.html` into `out`.
 
     Args:
-        run: a run folder.
+        run: a run folder, or ``classical:NAME``.
         source: ``LAYOUT:PATH``, a path or a manifest.
         out: the folder to write.
         split: which samples; ``"all"`` for data that the run never saw.
@@ -221,8 +223,16 @@ def evaluate_run(
         StorageError: `out` cannot be written.
     """
     folder, where = Run(Path(run)), Path(out)
-    predictor = Predictor.load(folder.folder, **predictor_options)
-    samples = open_for_run(folder, source, split=split, target=target)
+    predictor: ImagePredictor
+    if is_classical(run):
+        threshold = predictor_options.get("threshold", 0.5)
+        predictor, samples = open_baseline(
+            run, source, split=split, target=target, threshold=threshold
+        )
+        folder = Run(Path(str(predictor.baseline)))
+    else:
+        predictor = load_predictor(folder.folder, **predictor_options)
+        samples = open_for_run(folder, source, split=split, target=target)
     check_writable(where)
     scored = score_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
@@ -235,7 +245,7 @@ def evaluate_run(
 def write_scored(
     run: Run,
     scored: RunEvaluation,
-    predictor: Predictor,
+    predictor: ImagePredictor,
     out: Path,
     *,
     seed: int = 0,

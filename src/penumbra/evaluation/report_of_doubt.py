@@ -38,6 +38,8 @@ def sampler_sentence(sampler: Sampler, cost: Cost, *, passes: int) -> str:
         >>> print(sampler_sentence(Sampler(), Cost(1, 1), passes=1))
         One forward pass for each tile.
     """  # noqa: E501 - a doctest's line
+    if not cost.decoder_runs:
+        return "No network: one run of the method for each image."
     if passes <= 1:
         return "One forward pass for each tile."
     kinds = [sampler.disturbance, "augmentation" if sampler.augmented else None, sampler.ensemble]

@@ -18,8 +18,9 @@ from penumbra.evaluation.report_of_doubt import (
     reliability_rows,
     sampler_sentence,
 )
+from penumbra.inference.classical.predictor import ClassicalPredictor
+from penumbra.inference.contract import ImagePredictor
 from penumbra.inference.intervals import interval_notes
-from penumbra.inference.predictor import Predictor
 from penumbra.training.run import Run, versions
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _WORST = 10
 def report_of_run(
     run: Run,
     scored: RunEvaluation,
-    predictor: Predictor,
+    predictor: ImagePredictor,
     *,
     seed: int,
     command: str,
@@ -93,7 +94,7 @@ def report_of_run(
         history=[row | {"epoch": row["epoch"] + 1} for row in run.history()],
         pictures=_pictures(scored, predictor),
         findings=evaluation.findings,
-        model_summary=_summary(run, info),
+        model_summary=_summary(run, info, predictor),
         command=command,
         versions=info.get("versions", versions()),
         seeds=seeds,
@@ -101,7 +102,7 @@ def report_of_run(
     )
 
 
-def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPicture, ...]:
+def _pictures(scored: RunEvaluation, predictor: ImagePredictor) -> tuple[ReportPicture, ...]:
     """Predict again the few images that are shown, so that not all of them had to be kept."""
     places = {record.id: index for index, record in enumerate(scored.source.records)}
     pictures: list[ReportPicture] = []
@@ -118,7 +119,9 @@ def _pictures(scored: RunEvaluation, predictor: Predictor) -> tuple[ReportPictur
     return tuple(pictures)
 
 
-def _summary(run: Run, info: dict[str, Any]) -> str:
+def _summary(run: Run, info: dict[str, Any], predictor: ImagePredictor) -> str:
+    if isinstance(predictor, ClassicalPredictor):
+        return predictor.summary
     document = run.model_json()
     shape = ", ".join(
         f"{name} {document['arguments'][name]}"

@@ -114,6 +114,11 @@ class Predictor:
         return self.members[0].engine
 
     @property
+    def precision(self) -> str:
+        """What the networks compute in: fp32, bf16 or fp16."""
+        return self.engine.precision
+
+    @property
     def n_samples(self) -> int:
         """How many passes, or samples behind them, a prediction is made of."""
         return self.sampler.samples if self.sampler.head else len(self.passes)

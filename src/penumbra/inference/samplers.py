@@ -59,6 +59,8 @@ class Cost:
     def __str__(self) -> str:
         """Say it in words."""
         n = self.decoder_runs
+        if not n:
+            return "no forward pass"
         runs = f"{n} forward pass{'es' if n > 1 else ''}"
         if self.encoder_runs != n:
             once = f"{self.encoder_runs} run{'s' if self.encoder_runs > 1 else ''}"

@@ -17,7 +17,7 @@ from penumbra.evaluation.of_run import SplitChoice, score_run, write_scored
 from penumbra.evaluation.overlap import EmptyPolicy
 from penumbra.evaluation.shift.catalogue import Shift
 from penumbra.evaluation.shift.corrupt import ShiftedSource
-from penumbra.inference.predictor import Predictor
+from penumbra.inference.contract import ImagePredictor, load_predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run
@@ -102,7 +102,7 @@ def evaluate_shifts(
     out: Path | str,
     *,
     split: SplitChoice,
-    predictor: Predictor | None = None,
+    predictor: ImagePredictor | None = None,
     clean: Evaluation | None = None,
     empty: EmptyPolicy = "one",
     seed: int = 0,
@@ -140,7 +140,7 @@ def evaluate_shifts(
     folder, where = Run(Path(run)), Path(out)
     check_writable(where)
     if predictor is None:
-        predictor = Predictor.load(folder.folder, **predictor_options)
+        predictor = load_predictor(folder.folder, **predictor_options)
     cells = [] if clean is None else [cell_of(None, where, clean)]
     for shift in shifts:
         place = where / "shift" / shift.name

@@ -1,0 +1,1 @@
+"""Segmenters that need no training: what a network has to be better than."""
