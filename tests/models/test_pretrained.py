@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from penumbra.models import pretrained
 from penumbra.data.download.fetch import Fetched
 from penumbra.errors import DownloadError, ModelError
+from penumbra.models import pretrained
 from penumbra.models.catalogue import build_model
 from penumbra.models.pretrained import Origin, load_pretrained, locate, read_tensors
 from penumbra.models.vgg.layout import feature_shapes

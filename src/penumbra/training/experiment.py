@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -22,11 +22,18 @@ Schedule = Literal["one_cycle", "cosine", "poly", "constant"]
 class ModelSettings(Settings):
     """Which network; `arguments` go to its constructor beside channels and classes.
 
-    A U-Net's width is 32 where `arguments` do not say it.
+    `presence` adds a head that says whether an image shows anything at all, trained jointly:
+    ``true``, or the name of the submodule whose output it looks at; see `attach_presence`.
+
+    A U-Net's width is 32 where `arguments` do not say it. `weights` are what training begins with,
+    for networks that take some: ``hub:timm/vgg16.tv_in1k``, ``https://…#sha256=…`` or a path; see
+    `penumbra.models.pretrained`.
     """
 
     name: str = "unet"
     arguments: dict[str, Any] = Field(default_factory=dict)
+    presence: bool | str = False
+    weights: str | None = None
 
 
 class SplitSettings(Settings):
@@ -151,6 +158,11 @@ class TrainingSettings(OptimisationSettings):
         foreground_crops: share of the crops that are centred on a foreground pixel.
         perturbation: how features are disturbed while training; not at all by default.
         gate_rate: learning rate of a noise injector's gates, relative to that of the weights.
+        presence_weight: of the presence head's cross-entropy, beside `loss`.
+        freeze: how many of the encoder's levels, counted from the image, stay as they are, or
+            ``encoder`` for all of them; their batch norms keep their statistics too.
+        encoder_rate: learning rate of the encoder's deepest level, relative to the rest.
+        rate_decay: by what each level nearer to the image learns slower than the next.
         workers: processes that decode crops.
     """
 
@@ -159,6 +171,10 @@ class TrainingSettings(OptimisationSettings):
     foreground_crops: float = Field(default=0.33, ge=0, le=1)
     perturbation: PerturbationSettings | None = None
     gate_rate: float = Field(default=1.0, ge=0)
+    presence_weight: float = Field(default=0.2, ge=0)
+    freeze: Annotated[int, Field(ge=0)] | Literal["encoder"] = 0
+    encoder_rate: float = Field(default=1.0, gt=0)
+    rate_decay: float = Field(default=1.0, gt=0, le=1)
     workers: int = Field(default=0, ge=0)
 
 

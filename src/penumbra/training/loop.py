@@ -145,7 +145,7 @@ class _Training:
         self.settings: TrainingSettings = plan.experiment.training
         self.device = choose_device(self.settings.device)
         self.precision = choose_precision(self.settings.precision, self.device)
-        self.network = plan.build_network()
+        self.network = plan.build_network(pretrained=not resume)
         self.samples, foreground, self.findings = usable(
             plan.train, plan.preprocess, progress=progress
         )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
 from penumbra.inference.backend import in_channels_last
+from penumbra.models.presence import watched
 from penumbra.models.ssn_unet import LowRankNormal
 from penumbra.noise.injector import NeuralNoiseInjector
 from penumbra.training.augmentation import Augmentation
+from penumbra.training.encoder import frozen_parts, slower_parts
 from penumbra.training.experiment import (
     OptimisationSettings,
     Optimizer,
@@ -22,6 +24,7 @@ from penumbra.training.experiment import (
 )
 from penumbra.training.losses import SSN_SAMPLES, LossFunction
 from penumbra.training.perturb import batch_keys, make_forward
+from penumbra.training.presence import presence_loss
 
 _WARM_UP = 0.1
 _FIRST_RATE = 0.05
@@ -57,6 +60,7 @@ def make_optimizer(
     *,
     gates: Sequence[nn.Parameter] = (),
     gate_rate: float = 1.0,
+    slower: Sequence[tuple[Sequence[nn.Parameter], float]] = (),
 ) -> torch.optim.Optimizer:
     """Build an optimiser; biases and norms (one-dimensional parameters) are not decayed.
 
@@ -67,11 +71,13 @@ def make_optimizer(
         gates: of noise injectors, not among `parameters`. They are a group of their own, without
             decay: it would pull their logits to 0, the gates to one half, and pass for learning.
         gate_rate: their learning rate, relative to that of the weights.
+        slower: those of `parameters` that learn at another rate, and its factor.
     """
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    apart = {id(p) for some, _ in slower for p in some}
+    rest = [p for p in parameters if id(p) not in apart]
+    groups = _decayed(rest, settings)
+    for some, rate in slower:
+        groups += [group | {"rate": rate} for group in _decayed(some, settings)]
     if gates:
         groups.append({"params": list(gates), "weight_decay": 0.0, "rate": gate_rate})
     if name == "sgd":
@@ -79,6 +85,15 @@ def make_optimizer(
     if name == "adam":
         return torch.optim.Adam(groups, lr=settings.learning_rate)
     return torch.optim.AdamW(groups, lr=settings.learning_rate)
+
+
+def _decayed(
+    parameters: Sequence[nn.Parameter], settings: OptimisationSettings
+) -> list[dict[str, Any]]:
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 class SegmentationModule(pl.LightningModule):
@@ -105,6 +120,8 @@ class SegmentationModule(pl.LightningModule):
         self.augmentation = augmentation
         self.settings = settings
         self.forward_pass = make_forward(self.network, settings)
+        self._frozen = frozen_parts(self.network, settings)
+        self.train()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the loss of one augmented batch; all its draws come from (seed, step)."""
@@ -119,7 +136,9 @@ class SegmentationModule(pl.LightningModule):
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(key)
             images = images.contiguous(memory_format=torch.channels_last)
-            output = self.forward_pass(images, step=self.global_step)
+            with watched(self.network) as watch:
+                output = self.forward_pass(images, step=self.global_step)
+                presence = None if watch is None else watch.take()
         # The sums of a region loss need more digits than half precision has.
         with torch.autocast(device_type=self.device.type, enabled=False):
             if isinstance(output, LowRankNormal):
@@ -127,7 +146,17 @@ class SegmentationModule(pl.LightningModule):
                 logits = output.float().sample(keys.to(images.device), first=0, count=SSN_SAMPLES)
             else:
                 logits = output.float()
-            return self.loss(logits, masks.long())
+            loss = self.loss(logits, masks.long())
+            if presence is None:
+                return loss
+            return loss + self.settings.presence_weight * presence_loss(presence.float(), masks)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - the base's signature
+        """Switch the mode of all but what is frozen, which stays in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def on_train_epoch_start(self) -> None:
         """Tell a noise injector which epoch it is, since its decay is a schedule over epochs."""
@@ -149,6 +178,7 @@ class SegmentationModule(pl.LightningModule):
             self.settings,
             gates=gates,
             gate_rate=self.settings.gate_rate,
+            slower=slower_parts(self.network, self.settings),
         )
 
 

@@ -18,6 +18,7 @@ from penumbra.data.split import Assignment, select, split_source
 from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.catalogue import build_model, find_architecture
+from penumbra.models.pretrained import load_pretrained
 from penumbra.models.storage import StoredModel
 from penumbra.progress import Progress, silent
 from penumbra.training.experiment import Experiment, ModelSettings, SplitSettings
@@ -55,12 +56,19 @@ class TrainingPlan:
         """K: one logit for two classes, else one per class."""
         return 1 if self.source.n_classes == 2 else self.source.n_classes
 
-    def build_network(self) -> StoredModel:
-        """Build the network with weights drawn from the seed alone."""
+    def build_network(self, *, pretrained: bool = True) -> StoredModel:
+        """Build the network with weights drawn from the seed, and those that it begins with.
+
+        Args:
+            pretrained: whether to look for `model.weights`; a resumed run has its own.
+
+        Raises:
+            ModelError, DownloadError: they cannot be had, or are of another network.
+        """
         settings = self.experiment.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.experiment.training.seed)
-            return build_model(
+            network = build_model(
                 settings.name,
                 **{
                     "n_channels": self.preprocess.channels,
@@ -68,6 +76,9 @@ class TrainingPlan:
                     **settings.arguments,
                 },
             )
+        if pretrained and settings.weights is not None:
+            load_pretrained(network, settings.weights)
+        return network
 
 
 def open_split_source(
