@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from penumbra.cli.images import image_files, own_stems
+from penumbra.cli.rectifying import AllCards, CropSize, Orient, QualityLimit, Rectify, refusals
 from penumbra.cli.session import (
     Finished,
     Json,
@@ -25,6 +26,7 @@ from penumbra.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from penumbra.cli.rectifying import Cropper
     from penumbra.inference.contract import ImagePredictor
 
 
@@ -50,14 +52,24 @@ def predict(
         int,
         typer.Option("--keep-samples", min=0, help="Passes to write whole, as a 16-bit TIFF."),
     ] = 0,
+    rectify: Rectify = False,
+    size: CropSize = None,
+    all_cards: AllCards = False,
+    orient: Orient = None,
+    quality: QualityLimit = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> Finished:
     """Segment images: STEM_mask, _probability, _uncertainty, _overlay, _heatmap and STEM.json.
 
+    With --rectify also STEM_card.png and its uncertainty: the card's straight crop, or a finding
+    that says why there is none.
+
     A file that cannot be read, or whose name is too long for its results, is a finding; the others
     complete, and the exit status is 1.
     """
+    from penumbra.cli.rectifying import cropper
+    from penumbra.documents.write import check_card_stems
     from penumbra.errors import FileNameError, ImageFileError, SettingsError, expected
     from penumbra.inference.contract import load_predictor
 
@@ -67,8 +79,14 @@ def predict(
     predictor = load_predictor(
         run, threshold=threshold, precision=precision, device=device, **options
     )
+    crop = cropper(
+        rectify, size=size, every=all_cards, orient=orient, limit=quality,
+        threshold=threshold, device=device,
+    )  # fmt: skip
     files, findings = image_files(images, out)
     stems = own_stems(files)
+    if crop is not None:
+        check_card_stems(stems)
     results: list[dict[str, Any]] = []
     learned = predictor.calibration
     withheld = None if learned is None else learned.withheld(predictor.sampler)
@@ -78,7 +96,11 @@ def predict(
         say(f"error: {finding['message']}")
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
         try:
-            results.append(_one(predictor, file, stem, out, run=run, seed=seed, keep=keep))
+            results.append(_one(predictor, file, stem, out, crop, run=run, seed=seed, keep=keep))
+            refused = refusals(results[-1]["details"].get("cards", []), file)
+            findings += refused
+            for finding in refused:
+                say(f"refused: {finding['message']}")
         except (ImageFileError, FileNameError) as error:
             kind = "unreadable" if isinstance(error, ImageFileError) else "unwritable"
             findings.append({"kind": kind, "image": str(file), "message": str(error)})
@@ -110,7 +132,15 @@ def _lines(results: list[dict[str, Any]], files: int, out: Path) -> list[str]:
 
 
 def _one(
-    predictor: ImagePredictor, file: Path, stem: str, out: Path, *, run: Path, seed: int, keep: int
+    predictor: ImagePredictor,
+    file: Path,
+    stem: str,
+    out: Path,
+    crop: Cropper | None,
+    *,
+    run: Path,
+    seed: int,
+    keep: int,
 ) -> dict[str, Any]:
     from penumbra.imaging.files import read_image
     from penumbra.inference.outputs import write_prediction
@@ -124,6 +154,8 @@ def _one(
     }
     facts |= {"threshold": predictor.threshold, "platform": sys.platform}
     facts |= {"cost": str(predictor.cost)}
+    if crop is not None:
+        facts["cards"] = crop(image, prediction, out, stem)
     written = write_prediction(out, stem, image, prediction, extra=facts)
     return {
         "image": str(file),

@@ -180,7 +180,7 @@ def measure_crop(crop: NDArray[np.generic], known: NDArray[np.bool_]) -> dict[st
 
 
 def as_unit(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Bring pixels to [0, 1]: whole numbers by their type's range, others as they are."""
-    if np.issubdtype(image.dtype, np.integer):
-        return (image / np.float32(np.iinfo(image.dtype).max)).astype(np.float32)
-    return image.astype(np.float32)
+    """Bring pixels to [0, 1]: 8 and 16 bits by their range, others as they are."""
+    unit = np.asarray(image, dtype=np.float32)
+    most = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
+    return np.asarray(unit / np.float32(most), dtype=np.float32)

@@ -51,8 +51,8 @@ def homography(quad: Quad, size: tuple[int, int]) -> Matrix:
         rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
     found = np.append(np.linalg.solve(np.array(rows), target.ravel()), 1.0).reshape(3, 3)
     bring = np.array([[1, 0, -middle[0]], [0, 1, -middle[1]], [0, 0, spread]]) / spread
-    matrix: Matrix = found @ bring
-    return matrix / matrix[2, 2]
+    matrix = found @ bring
+    return np.asarray(matrix / matrix[2, 2])
 
 
 def warp(
