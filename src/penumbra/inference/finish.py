@@ -30,6 +30,7 @@ class _Sums:
     """Sums over the tiles of an image, made while their planes are blended."""
 
     parts: list[tuple[NDArray[np.float64], ...]] = field(default_factory=list)
+    presence: float | None = None
 
     def watch(self, results: Iterator[TileResult]) -> Iterator[NDArray[np.float32]]:
         for result in results:
@@ -39,6 +40,8 @@ class _Sums:
                 if self.parts
                 else mine
             ]
+            if result.presence is not None:
+                self.presence = max(self.presence or 0.0, result.presence)
             yield result.planes
 
     @property
@@ -106,7 +109,10 @@ class Finish:
         used = c * self.off + (2 * c + 2 if several else c)
         planes = probabilities_to_original(np.ascontiguousarray(working[:used]), size)
         mean = planes[c * self.off : c * self.off + c]
-        mask = self._mask(planes[:c])
+        mask, emptied = self._mask(planes[:c]), False
+        if self.predictor.presence is not None:
+            judged = self.predictor.presence.apply(mask, probability=sums.presence)
+            mask, emptied = judged.mask, judged.emptied
         maps: Mapping[str, NDArray[np.float32]] = {"entropy": entropy(mean)}
         class_maps: Mapping[str, NDArray[np.float32]] = {}
         areas = dice = samples = None
@@ -146,6 +152,8 @@ class Finish:
             scores=scores,
             area_intervals=intervals,
             flagged=flagged,
+            presence=sums.presence,
+            emptied=emptied,
         )
 
     def _mask(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

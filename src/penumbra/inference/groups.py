@@ -28,6 +28,7 @@ class TileResult:
         overlap: (K, C) weighted pixels that each pass's mask shares with the tile's mask.
         mask_areas: (K, C) weighted pixels of each pass's mask.
         own_areas: (C,) weighted pixels of the tile's mask.
+        presence: probability that the tile shows something, by the presence head, if any.
     """
 
     planes: NDArray[np.float32]
@@ -35,6 +36,7 @@ class TileResult:
     overlap: NDArray[np.float64]
     mask_areas: NDArray[np.float64]
     own_areas: NDArray[np.float64]
+    presence: float | None = None
 
 
 @dataclass(frozen=True)

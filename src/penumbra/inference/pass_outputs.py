@@ -103,6 +103,8 @@ def pass_summary(prediction: Prediction) -> dict[str, Any]:
         "passes": prediction.passes,
         "scores": dict(prediction.scores),
         "flagged": prediction.flagged,
+        "presence": prediction.presence,
+        "emptied": prediction.emptied,
         "area_intervals": {
             name: {
                 "low": low,

@@ -66,6 +66,9 @@ class Prediction:
         area_intervals: class name → lowest, estimated and highest area in pixels, where the run
             was calibrated.
         flagged: whether somebody should look at this one, where the run was calibrated.
+        presence: probability that the image shows anything, by the run's presence head: the
+            highest of its tiles'. ``None`` without one.
+        emptied: whether the run's presence rule emptied the mask, as nothing seemed to be there.
     """
 
     probabilities: NDArray[np.float32]
@@ -83,6 +86,8 @@ class Prediction:
     scores: Mapping[str, float] = field(default_factory=dict)
     area_intervals: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     flagged: bool | None = None
+    presence: float | None = None
+    emptied: bool = False
 
     @property
     def n_classes(self) -> int:

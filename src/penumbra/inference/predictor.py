@@ -24,8 +24,10 @@ from penumbra.inference.members import Member, check_members
 from penumbra.inference.passes import run_group
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.preprocess import Preprocess
+from penumbra.inference.presence import PresenceRule
 from penumbra.inference.samplers import Cost, Sampler
 from penumbra.inference.symmetry import Symmetries, symmetries_of
+from penumbra.models.presence import PresenceWatch, head_of
 from penumbra.models.storage import WEIGHTS_FILE, load_model
 from penumbra.models.weights import check_weights, digest_of
 
@@ -44,6 +46,8 @@ class Predictor:
         preprocess: the settings it was trained with.
         class_names: one name per class, background first.
         calibration: what `penumbra calibrate` learned of the model.
+        presence: the rule that takes islands off masks and empties those of images that seem to
+            show nothing.
         sampler: which passes; by default the calibration's choice, else one pass.
         members: further networks for an ensemble, each with its calibration.
         symmetry: which symmetries the images have.
@@ -66,6 +70,7 @@ class Predictor:
         preprocess: Preprocess,
         class_names: Sequence[str],
         calibration: Calibration | None = None,
+        presence: PresenceRule | None = None,
         sampler: Sampler | str | None = None,
         members: Sequence[tuple[nn.Module, Calibration | None]] = (),
         symmetry: Symmetries = "none",
@@ -82,6 +87,7 @@ class Predictor:
         self.preprocess = preprocess
         self.class_names = tuple(class_names)
         self.calibration = calibration
+        self.presence = presence
         self.threshold = threshold
         self.overlap = overlap
         self.batch_size = batch_size
@@ -104,6 +110,13 @@ class Predictor:
             )
             for network, learned in networks
         )
+        self._watches = tuple(
+            PresenceWatch(member.engine.module)
+            for member in self.members
+            if head_of(member.engine.module) is not None
+        )
+        if presence is not None and presence.score == "head" and not self._watches:
+            presence.apply(np.zeros((1, 1), dtype=np.uint8))  # It says what is missing.
         self.passes = self.sampler.passes_of(
             symmetries=len(self.symmetries), members=len(self.members)
         )
@@ -139,6 +152,7 @@ class Predictor:
         *,
         members: Sequence[Path | str] = (),
         calibration: Calibration | bool = True,
+        presence: PresenceRule | bool | None = None,
         symmetry: Symmetries | None = None,
         **options: Any,
     ) -> Predictor:
@@ -148,6 +162,8 @@ class Predictor:
             run: the run folder.
             members: further run folders, for an ensemble.
             calibration: another calibration than the run's own, or ``False`` for none.
+            presence: another presence rule than the run's own, or ``False`` for none; by default
+                the run's own unless `calibration` is ``False``.
             symmetry: which symmetries the images have; by default what training noted.
             options: those of the constructor.
 
@@ -156,6 +172,9 @@ class Predictor:
         """
         model, document, own = _load(Path(run), calibrated=calibration is True)
         learned = own if calibration is True else calibration or None
+        if presence is None or presence is True:
+            wanted = presence is True or calibration is not False
+            presence = _presence(Path(run)) if wanted else None
         others = []
         for member in members:
             network, described, theirs = _load(Path(member), calibrated=calibration is not False)
@@ -175,6 +194,7 @@ class Predictor:
             preprocess=document["preprocess"],
             class_names=document["class_names"],
             calibration=learned,
+            presence=presence or None,
             members=others,
             symmetry=symmetry or document.get("symmetry", "none"),
             **options,
@@ -216,7 +236,7 @@ class Predictor:
         alike = itertools.groupby(tiles, key=lambda tile: tile.shape)
         for _, refs in alike:
             while some := list(itertools.islice(refs, self.engine.group)):
-                yield from run_group(
+                results = run_group(
                     grouped(some, self.engine.group),
                     members=self.members,
                     sampler=self.sampler,
@@ -225,6 +245,18 @@ class Predictor:
                     threshold=self.threshold,
                     keep=keep,
                 )
+                yield from self._with_presence(results)
+
+    def _with_presence(self, results: list[TileResult]) -> list[TileResult]:
+        """Add what the presence heads said of these tiles, the mean over the networks."""
+        each = [logits for watch in self._watches if (logits := watch.take()) is not None]
+        if not each:
+            return results
+        logits = torch.stack([one.float() for one in each])
+        found = torch.sigmoid(logits).mean(dim=0).cpu().tolist()
+        # A group may be filled up beyond the tiles that are real.
+        pairs = zip(results, found, strict=False)
+        return [replace(result, presence=float(value)) for result, value in pairs]
 
 
 def _choose(sampler: Sampler | str | None, calibration: Calibration | None) -> Sampler:
@@ -251,6 +283,13 @@ def _check_kept(keep: int, job: Job, n_classes: int) -> None:
             expected("`keep_samples`", f"at most {keep * _MOST_KEPT // taken} for an image of "
                      f"{height}×{width}", keep, "fewer; maps and scores need none of them")
         )  # fmt: skip
+
+
+def _presence(folder: Path) -> PresenceRule | None:
+    rule = PresenceRule.read(folder)
+    if rule is not None:
+        rule.check_weights(digest_of(folder / WEIGHTS_FILE))
+    return rule
 
 
 def _load(

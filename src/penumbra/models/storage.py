@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from penumbra.errors import ModelError, RunError, expected
+from penumbra.models.presence import head_of, restore_presence
 from penumbra.storage import write_bytes, write_json
 
 FORMAT_VERSION = 1
@@ -106,12 +107,14 @@ def save_model(
     """
     from penumbra.models.catalogue import architecture_of  # noqa: PLC0415 - the list needs us
 
+    presence = head_of(model)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     write_bytes(folder / WEIGHTS_FILE, save(tensors))
     document = {
         "format_version": FORMAT_VERSION,
         "architecture": architecture_of(model),
         "arguments": model.arguments,
+        **({} if presence is None else {"presence": presence.to_json()}),
         **(details or {}),
     }
     write_json(folder / MODEL_FILE, document)
@@ -190,6 +193,8 @@ def load_model(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
     if "target" in arguments:
         refuse_code_in(Path(folder), str(arguments["target"]))
     model = build_model(architecture, **arguments)
+    if "presence" in document:
+        restore_presence(model, document["presence"])
     path = Path(folder) / WEIGHTS_FILE
     try:
         model.load_state_dict(load_file(path))

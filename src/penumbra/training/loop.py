@@ -20,6 +20,8 @@ from penumbra.data.sample import Finding
 from penumbra.errors import ModelError, RunError, SettingsError, expected
 from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.inference.predictor import Predictor
+from penumbra.inference.presence_run import choose_presence
+from penumbra.models.presence import head_of
 from penumbra.models.storage import StoredModel, save_model
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_text
@@ -32,6 +34,7 @@ from penumbra.training.losses import make_loss
 from penumbra.training.module import SegmentationModule
 from penumbra.training.perturb import make_forward
 from penumbra.training.plan import TrainingPlan, make_plan
+from penumbra.training.presence import add_presence_head
 from penumbra.training.progress import TrainingBar
 from penumbra.training.resume import resumed, take_up
 from penumbra.training.run import EXPERIMENT, Run, versions
@@ -142,10 +145,12 @@ class _Training:
         progress: Progress,
     ) -> None:
         self.plan, self.run, self.resume = plan, run, resume
+        self.progress = progress
         self.settings: TrainingSettings = plan.experiment.training
         self.device = choose_device(self.settings.device)
         self.precision = choose_precision(self.settings.precision, self.device)
         self.network = plan.build_network(pretrained=not resume)
+        add_presence_head(self.network, plan.experiment)
         self.samples, foreground, self.findings = usable(
             plan.train, plan.preprocess, progress=progress
         )
@@ -188,6 +193,7 @@ class _Training:
             tell(self.console, self.plan.decisions, self.findings)
         if not (self.resume and self._finished()):
             self._fit()
+        self._choose_presence()
         seconds, history = self.budget.clock.elapsed, self.keeper.history
         self.run.write_info(
             {
@@ -289,6 +295,16 @@ class _Training:
             precision=self.precision,
         )
         return validate(predictor, self.val, has_background=self.plan.source.has_background)
+
+    def _choose_presence(self) -> None:
+        """Choose what empties masks on the validation split, for the weights that were kept."""
+        if head_of(self.network) is None or self.plan.val is None:
+            return
+        rule = choose_presence(
+            self.run.folder, self.plan.val, seed=self.settings.seed, device=str(self.device),
+            progress=self.progress,
+        )  # fmt: skip
+        rule.write(self.run.folder)
 
     def _save_best(self, network: nn.Module) -> None:
         if not isinstance(network, StoredModel):
