@@ -35,6 +35,10 @@ class ModelError(PenumbraError):
     """A network could not be built, loaded or wrapped."""
 
 
+class NotFiniteError(ModelError):
+    """A network gave NaN or infinity for an image; other images may go well."""
+
+
 class RunError(PenumbraError):
     """A run folder is missing, incomplete, or written by another version."""
 

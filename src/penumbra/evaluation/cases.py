@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from penumbra.data.sample import IGNORE, Finding
 from penumbra.data.source import Source
-from penumbra.errors import ImageFileError, SourceError
+from penumbra.errors import ImageFileError, NotFiniteError, SourceError
 from penumbra.evaluation.readers import Readers, TrueProbability
 from penumbra.inference.prediction import Prediction
 
@@ -70,7 +70,11 @@ def predicted_cases(
                 "missing-mask", "error", (record.id,), f"{record.id} has no mask to compare with."
             )
             continue
-        (prediction,) = predict([sample.image])
+        try:
+            (prediction,) = predict([sample.image])
+        except NotFiniteError as error:
+            yield Finding("not-finite", "error", (record.id,), f"{record.id}: {error}")
+            continue
         yield Case(sample.id, sample.group, sample.mask, prediction, sample.spacing, several, exact)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+
+from penumbra.errors import NotFiniteError, expected
 from penumbra.inference.groups import Group, PassTotals, TileResult, masks_of, mean_of, turned
 from penumbra.inference.head_passes import from_logit_noise, from_stochastic_head
 from penumbra.inference.members import Member, Tiles
@@ -11,7 +16,31 @@ from penumbra.inference.samplers import Pass, Sampler
 from penumbra.inference.symmetry import Symmetry
 
 
-def run_group(
+def run_group(group: Group, **how: Any) -> list[TileResult]:
+    """Run all passes over a group of tiles.
+
+    Passes that share their input share one run of the encoder. Sums are made in the order of the
+    pass numbers, so that their bits do not depend on how the passes were grouped.
+
+    Args:
+        group: the tiles.
+        how: members, sampler, passes, symmetries, threshold and keep.
+
+    Raises:
+        NotFiniteError: a network gave NaN or infinity.
+    """
+    results = _run(group, **how)
+    for result in results:
+        # One value that is not finite makes the sum so; probabilities cannot overflow it.
+        if not math.isfinite(float(result.planes.sum(dtype=np.float64))):
+            raise NotFiniteError(
+                expected("what the network gives", "finite", "NaN or infinity for this image",
+                         "--precision fp32, or training with a lower learning rate")
+            )  # fmt: skip
+    return results
+
+
+def _run(
     group: Group,
     *,
     members: Sequence[Member],
@@ -21,11 +50,6 @@ def run_group(
     threshold: float,
     keep: int,
 ) -> list[TileResult]:
-    """Run all passes over a group of tiles.
-
-    Passes that share their input share one run of the encoder. Sums are made in the order of the
-    pass numbers, so that their bits do not depend on how the passes were grouped.
-    """
     tiles = group.tiles
     first = members[0]
     if sampler.head == "logit-noise":

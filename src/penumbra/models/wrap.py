@@ -2,85 +2,46 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
-from torch import Tensor, nn
+from torch import Tensor
 
 from penumbra.errors import ModelError, expected
+from penumbra.models.foreign import (
+    Build,
+    build_module,
+    import_module_class,
+    read_output,
+    refuse_code_in,
+)
 from penumbra.models.storage import StoredModel
 from penumbra.models.unet.blocks import pad_to_multiple
 
-_OUTPUT_KEYS = ("logits", "out", "masks")
+__all__ = ["Wrapped", "import_module_class", "refuse_code_in"]
 
+_TRIAL = 64
+"""Least side of the image that a module is tried on when it is built."""
 
-def import_module_class(target: str) -> type[nn.Module]:
-    """Import the class behind a dotted path and check that it is a network.
-
-    The check comes before any call, so that a model.json from elsewhere cannot name a function.
-
-    Raises:
-        ModelError: it cannot be imported, or is not a subclass of `torch.nn.Module`.
-
-    Examples:
-        >>> import_module_class("torch.nn.Conv2d").__name__
-        'Conv2d'
-    """
-    package, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(package), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ModelError(
-            expected(
-                "`target`",
-                "the dotted path of an installed torch module",
-                f"{target!r} ({error})",
-                "installing its package, or a path such as 'monai.networks.nets.BasicUNet'",
-            )
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ModelError(
-            expected(
-                f"{target!r}", "a subclass of torch.nn.Module", type(found).__name__, "a class"
-            )
-        )
-    return found
-
-
-def refuse_code_in(folder: Path, target: str) -> None:
-    """Refuse a dotted path whose module would be imported from inside a run folder.
-
-    Python may look for modules in the working folder. A run that came from elsewhere could then
-    bring code of its own along; installed packages and the reader's own modules are meant.
-
-    Raises:
-        ModelError: the module lies in `folder`.
-    """
-    spec = importlib.util.find_spec(target.partition(".")[0])
-    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
-    home = folder.resolve()
-    for place in filter(None, places):
-        if Path(place).resolve().is_relative_to(home):
-            raise ModelError(
-                expected(
-                    f"the module of {target!r}",
-                    "installed, or your own",
-                    f"a file inside the run folder ({place})",
-                    "reading that file first, and moving it out of the folder if you trust it",
-                )
-            )
+_FAILS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+)
 
 
 class Wrapped(StoredModel):
     """Any torch module under the house's contract: image in, logits out at the same size.
 
-    Sizes are padded to `multiple` and cropped back; coarser logits (SegFormer's quarter size) are
-    upsampled bilinearly; outputs that are dictionaries, objects or tuples give their ``logits``,
-    ``out`` or first tensor.
+    Sizes are padded to `multiple` and cropped back. What the module gives is declared, not
+    guessed; a small image is sent through when it is built, so that a declaration that does not
+    fit is known before anything is read or trained.
 
     Args:
         n_channels: image channels that the module takes.
@@ -88,9 +49,17 @@ class Wrapped(StoredModel):
         target: dotted path of the class, such as ``"monai.networks.nets.BasicUNet"``.
         keywords: its keyword arguments, plain values.
         multiple: the size must divide by this for the module; 32 suits most encoders.
+        output: where the logits are: ``"tensor"`` (what is returned), ``"first"`` (of a tuple or
+            list), else a key or attribute, such as ``"out"`` (torchvision) or ``"logits"``
+            (Hugging Face).
+        stride: pixels of the image for each pixel of the logits; above 1 (4 for SegFormer) they
+            are enlarged bilinearly.
+        build: ``"config"`` where `keywords` are those of the class's configuration, as for
+            Hugging Face's models.
 
     Raises:
-        ModelError: the class cannot be imported or built, or its output has another shape.
+        ModelError: the class cannot be imported or built, does not take such images, or what it
+            gives is not as declared, or not finite.
 
     Examples:
         >>> import torch
@@ -108,54 +77,96 @@ class Wrapped(StoredModel):
         target: str,
         keywords: Mapping[str, Any] | None = None,
         multiple: int = 32,
+        output: str = "tensor",
+        stride: int = 1,
+        build: Build = "keywords",
     ) -> None:
         super().__init__()
+        _check(multiple, stride, output)
         self.n_channels = n_channels
         self.n_classes = n_classes
         self.multiple = multiple
-        cls = import_module_class(target)
-        try:
-            self.module = cls(**dict(keywords or {}))
-        except (TypeError, ValueError) as error:
-            raise ModelError(
-                expected(f"`keywords` of {target}", "those of its constructor", error, "its help")
-            ) from error
+        self.output = output
+        self.stride = stride
+        self.target = target
+        self.module = build_module(target, dict(keywords or {}), build=build)
+        self._try_out()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute logits (N, K, H, W) at the size of `x` (N, C, H, W)."""
+        """Compute logits (N, K, H, W) at the size of `x` (N, C, H, W).
+
+        Raises:
+            ModelError: what the module gave is not as declared.
+        """
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.multiple)
-        logits = _first_tensor(self.module(padded))
-        if logits.ndim != 4 or logits.shape[1] != self.n_classes:
-            raise ModelError(
-                expected(
-                    f"the output of {type(self.module).__name__}",
-                    f"(N, {self.n_classes}, H, W)",
-                    tuple(logits.shape),
-                    f"keywords that make it give {self.n_classes} classes",
-                )
-            )
-        if logits.shape[-2:] != padded.shape[-2:]:
+        logits = read_output(self.module(padded), self.output, self.target)
+        self._check_shape(logits, padded)
+        if self.stride > 1:
             logits = F.interpolate(
                 logits, size=padded.shape[-2:], mode="bilinear", align_corners=False
             )
         return logits[..., :height, :width]
 
+    def _check_shape(self, logits: Tensor, padded: Tensor) -> None:
+        wanted = (self.n_classes, *(side // self.stride for side in padded.shape[-2:]))
+        if logits.ndim == 4 and logits.shape[1:] == wanted:
+            return
+        if logits.ndim != 4 or logits.shape[1] != self.n_classes:
+            try_ = f"keywords that make it give {self.n_classes} classes"
+        else:
+            ratio = padded.shape[-2] / max(1, logits.shape[-2])
+            try_ = "a network that keeps the size, or another `multiple`"
+            if ratio > 1 and ratio == padded.shape[-1] / max(1, logits.shape[-1]) == int(ratio):
+                try_ = f"stride: {int(ratio)}"
+        sizes = ", ".join(map(str, wanted))
+        raise ModelError(
+            expected(f"the output of {self.target}", f"(N, {sizes}) for images of "
+                     f"{padded.shape[-2]}×{padded.shape[-1]}", tuple(logits.shape), try_)
+        )  # fmt: skip
 
-def _first_tensor(output: Any) -> Tensor:
-    if isinstance(output, Tensor):
-        return output
-    for key in _OUTPUT_KEYS:
-        found = output.get(key) if isinstance(output, Mapping) else getattr(output, key, None)
-        if isinstance(found, Tensor):
-            return found
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return output[0]
-    raise ModelError(
-        expected(
-            "the module's output",
-            f"a tensor, or a mapping, object or tuple with one of {', '.join(_OUTPUT_KEYS)}",
-            type(output).__name__,
-            "a small nn.Module of your own that returns the logits",
-        )
-    )
+    def _try_out(self) -> None:
+        """Send a small image through, in evaluation and without a trace."""
+        side = self.multiple * -(-_TRIAL // self.multiple)
+        ramp = torch.linspace(-1, 1, side)
+        image = (ramp[:, None] * ramp).expand(1, self.n_channels, side, side).contiguous()
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                logits = self(image)
+        except _FAILS as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelError(
+                expected(
+                    f"{self.target}",
+                    f"a network for images (N, {self.n_channels}, {side}, {side})",
+                    f"an error from it ({reason[0]})",
+                    f"keywords for {self.n_channels} channels (image.channels: 3 for a network of "
+                    "colour), or a larger `multiple`",
+                )
+            ) from error
+        self.train(was_training)
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError(
+                expected(f"the output of {self.target}", "finite with its initial weights",
+                         "NaN or infinity", "looking for a division or a logarithm in it")
+            )  # fmt: skip
+
+
+def _check(multiple: int, stride: int, output: str) -> None:
+    for name, value in (("multiple", multiple), ("stride", stride)):
+        if not isinstance(value, int) or not 1 <= value <= 1024:
+            raise ModelError(
+                expected(f"`{name}`", "a whole number from 1 to 1024", repr(value), f"{name}: 32")
+            )
+    if multiple % stride:
+        raise ModelError(
+            expected("`multiple`", f"one that the stride {stride} divides", multiple,
+                     f"multiple: {stride * -(-multiple // stride)}")
+        )  # fmt: skip
+    if not isinstance(output, str) or not output.isidentifier():
+        raise ModelError(
+            expected("`output`", "'tensor', 'first' or the name of a key or attribute",
+                     repr(output), "output: logits")
+        )  # fmt: skip
