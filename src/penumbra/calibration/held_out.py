@@ -13,6 +13,7 @@ from torch import Tensor
 from penumbra.data.sample import IGNORE, Sample
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SourceError, expected
+from penumbra.inference.frames import pad_to_multiple_of
 from penumbra.inference.jobs import TileRef, prepare
 from penumbra.inference.preprocess import Preprocess, mask_to_working, pad_square
 from penumbra.progress import Progress, silent
@@ -172,4 +173,7 @@ def _truth(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
     mask = mask_to_working(sample.mask, preprocess)
     if preprocess.fit == "resize":
         mask = np.asarray(pad_square(mask, preprocess.size, IGNORE), dtype=np.uint8)
+    elif preprocess.fit == "whole":
+        padded = pad_to_multiple_of(mask, preprocess.multiple, fill=IGNORE)
+        mask = np.asarray(padded, dtype=np.uint8)
     return mask

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.flags import is_flagged
+from penumbra.inference.frames import to_frame
 from penumbra.inference.groups import TileResult
 from penumbra.inference.intervals import area_intervals
 from penumbra.inference.jobs import Job
@@ -91,8 +92,11 @@ class Finish:
         planes = job.plan.blend(sums.watch(itertools.islice(results, job.n_tiles)))
         forwarded = time.perf_counter()
         working = planes
-        if self.predictor.preprocess.fit == "resize":
+        preprocess, size = self.predictor.preprocess, job.working.original_size
+        if preprocess.fit != "crop":
             working = planes[:, : job.inside[0], : job.inside[1]]
+        if preprocess.fit == "whole":
+            working = to_frame(working, size, preprocess.window(size))
         prediction = self._prediction(job, working, sums)
         timings = {
             "prepare": prepare_seconds,
@@ -126,7 +130,7 @@ class Finish:
                 squared_error=error[0],
             )
             maps, class_maps = found.maps, found.class_maps
-            scale = size[0] * size[1] / (working.shape[1] * working.shape[2])
+            scale = size[0] * size[1] / (job.inside[0] * job.inside[1])
             areas, dice = sums.areas * scale, sums.sample_dice()
             if self.kept:
                 kept = working[used:].reshape(self.kept, c, *working.shape[1:])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from penumbra.errors import ImageFileError, expected
+from penumbra.inference.frames import pad_to_multiple_of
 from penumbra.inference.groups import Group
 from penumbra.inference.members import Tiles
 from penumbra.inference.preprocess import Preprocess, WorkingImage, pad_square, to_working
@@ -88,6 +89,8 @@ def prepare(
     if preprocess.fit == "resize":
         # The network learned on squares; a bare rectangle would meet its padding elsewhere.
         pixels = np.asarray(pad_square(pixels, preprocess.size, 0.0), dtype=np.float32)
+    elif preprocess.fit == "whole":
+        pixels = np.asarray(pad_to_multiple_of(pixels, preprocess.multiple), dtype=np.float32)
     size = (pixels.shape[1], pixels.shape[2])
     plan = plan_tiles(size, tile=preprocess.size, overlap=overlap)
     return Job(working, pixels, plan, key, inside)

@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penumbra.errors import ImageFileError, SettingsError, expected
 from penumbra.imaging.filters import FilterChain
+from penumbra.inference.frames import Edges, Window, kept_window
 
-Fit = Literal["crop", "resize"]
+Fit = Literal["crop", "resize", "whole"]
 
 
 class Preprocess(BaseModel):
@@ -25,9 +26,14 @@ class Preprocess(BaseModel):
 
     Attributes:
         size: side of a training crop and of a tile in pixels (``crop``), or the longest side
-            that an image is scaled to (``resize``).
+            that an image is scaled to (``resize``), or up to which an image is taken at once
+            (``whole``; a longer one is seen in parts of that side).
         fit: ``"crop"`` keeps the resolution; ``"resize"`` scales the whole image, aspect ratio
-            kept, and fills up to a square with the image's mean.
+            kept, and fills up to a square with the image's mean; ``"whole"`` keeps the resolution
+            and takes the image at once, its sides brought to a `multiple`.
+        multiple: what the sides divide by with ``whole``.
+        edges: how they are brought there: ``"pad"`` repeats the border and crops the answer back;
+            ``"crop"`` leaves out less than `multiple` rows and columns around the middle.
         channels: 1 (grey) or 3 (RGB); 3 where a filter of ``mode: channels`` makes three.
         filters: applied to the whole image at the resolution that the network works at, after
             `fit` and before any tile is cut; see `FilterChain`.
@@ -39,14 +45,26 @@ class Preprocess(BaseModel):
     fit: Fit = "crop"
     channels: Literal[1, 3] = 1
     filters: FilterChain = FilterChain()
+    multiple: int = Field(default=32, ge=1, le=256)
+    edges: Edges = "pad"
+
+    def window(self, size: tuple[int, int]) -> Window:
+        """Give the part of an image (H, W) that the network sees; all of it but where cropped."""
+        edges: Edges = self.edges if self.fit == "whole" else "pad"
+        return kept_window(size, multiple=self.multiple, edges=edges)
 
     def model_post_init(self, _context: Any) -> None:
         """Check that the filters suit a network that sees pixels alone.
 
         Raises:
             SettingsError: a filter has ``mode: prompt``, or makes three channels for a network of
-                one.
+                one; or `size` does not divide by `multiple` with ``fit: whole``.
         """
+        if self.fit == "whole" and self.size % self.multiple:
+            raise SettingsError(
+                expected("`size`", f"a multiple of {self.multiple} with fit: whole", self.size,
+                         f"{self.multiple * -(-self.size // self.multiple)}")
+            )  # fmt: skip
         if self.filters.prompt is not None:
             raise SettingsError(
                 expected("the filters of this network", "without mode: prompt, since it takes no "
@@ -125,7 +143,8 @@ def resize_longest(
 def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingImage:
     """Bring an image to the network's resolution and channels, filter it, measure its statistics.
 
-    Filters and statistics are those of the whole image, so that every tile of it is treated alike.
+    Filters and statistics are those of the whole image, so that every tile of it is treated alike;
+    where its edges are cropped, the statistics are those of what remains.
 
     Args:
         image: (H, W, C), uint8, uint16 or float32, C = 1 or 3.
@@ -147,6 +166,7 @@ def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingIma
     if preprocess.fit == "resize":
         pixels = resize_longest(pixels, preprocess.size)
     pixels = preprocess.filters.apply(pixels)
+    pixels = pixels[preprocess.window((pixels.shape[0], pixels.shape[1]))]
     mean, std = float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
     # A constant image has no spread; it becomes zeros rather than a division by zero.
     return WorkingImage(pixels, mean, max(std, 1e-6), size)
@@ -154,8 +174,8 @@ def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingIma
 
 def mask_to_working(mask: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
     """Bring a mask (H, W) to the network's resolution; classes are never mixed."""
-    if preprocess.fit == "crop":
-        return mask
+    if preprocess.fit != "resize":
+        return mask[preprocess.window((mask.shape[0], mask.shape[1]))]
     return np.asarray(resize_longest(mask, preprocess.size, nearest=True), dtype=np.uint8)
 
 

@@ -194,19 +194,14 @@ def _read(source: Source, preprocess: Preprocess) -> Iterator[WorkingSample]:
         if sample.mask is None:
             continue
         several, truth = readers(record), exact(record)
-        image = with_channels(sample.image, preprocess.channels)
+        image, mask = with_channels(sample.image, preprocess.channels), sample.mask
         if preprocess.fit == "resize":
             image = resize_longest(image, preprocess.size)
+            mask = mask_to_working(mask, preprocess)
             if several is not None:
                 several = np.stack([mask_to_working(mask, preprocess) for mask in several])
             truth = _resized(truth, preprocess.size)
-        yield WorkingSample(
-            replace(
-                sample, image=image, mask=mask_to_working(sample.mask, preprocess), spacing=None
-            ),
-            several,
-            truth,
-        )
+        yield WorkingSample(replace(sample, image=image, mask=mask, spacing=None), several, truth)
 
 
 def _resized(truth: NDArray[np.float32] | None, size: int) -> NDArray[np.float32] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from penumbra.data.sample import IGNORE, Finding
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, SourceError, expected
+from penumbra.inference.frames import pad_to_multiple_of, pad_to_size
 from penumbra.inference.preprocess import Preprocess, WorkingImage, mask_to_working, to_working
 from penumbra.progress import Progress, silent
 
@@ -122,7 +123,7 @@ class CropKey:
 
 
 class CropSet(Dataset[tuple[Tensor, Tensor]]):
-    """Square crops (C, S, S) float32 with masks (S, S) uint8.
+    """Square crops (C, S, S) float32 with masks (S, S) uint8; oblong ones with ``fit: whole``.
 
     Args:
         samples: where crops come from.
@@ -138,17 +139,22 @@ class CropSet(Dataset[tuple[Tensor, Tensor]]):
         size = self.samples.preprocess.size
         pixels, mask = sample.image.pixels, sample.mask
         rng = np.random.default_rng(key.draw)
-        if self.samples.preprocess.fit == "crop":
+        if self.samples.preprocess.fit != "resize":
             top, left = self._corner(mask, size, rng)
             window = (slice(top, top + size), slice(left, left + size))
             pixels, mask = pixels[window], mask[window]
         part = WorkingImage(pixels, sample.image.mean, sample.image.std, pixels.shape[:2])
         image = part.normalised()
+        if self.samples.preprocess.fit == "whole":
+            multiple = self.samples.preprocess.multiple
+            return _pair(
+                pad_to_multiple_of(image, multiple), pad_to_multiple_of(mask, multiple, fill=IGNORE)
+            )
         bottom, right = size - image.shape[1], size - image.shape[2]
         if bottom or right:
             image = np.pad(image, ((0, 0), (0, bottom), (0, right)))
             mask = np.pad(mask, ((0, bottom), (0, right)), constant_values=IGNORE)
-        return torch.from_numpy(image), torch.from_numpy(np.ascontiguousarray(mask))
+        return _pair(image, mask)
 
     def _corner(
         self, mask: NDArray[np.uint8], size: int, rng: np.random.Generator
@@ -165,6 +171,22 @@ class CropSet(Dataset[tuple[Tensor, Tensor]]):
                     for centre, space in zip((row, column), room, strict=True)
                 ]
         return corner[0], corner[1]
+
+
+def _pair(image: NDArray[np.generic], mask: NDArray[np.generic]) -> tuple[Tensor, Tensor]:
+    whole = np.ascontiguousarray(mask)
+    return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(whole)
+
+
+def batched(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Stack images (C, H, W) and masks (H, W), each padded to the largest of the batch.
+
+    Images repeat their border, and what is padded is ignored; crops of one size stay as they are.
+    """
+    height, width = (max(mask.shape[side] for _, mask in pairs) for side in (0, 1))
+    images = [pad_to_size(image.numpy(), (height, width)) for image, _ in pairs]
+    masks = [pad_to_size(mask.numpy(), (height, width), fill=IGNORE) for _, mask in pairs]
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
 
 
 class EpochSampler(Sampler[list[CropKey]]):

@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field
 
 from penumbra.imaging.filters import FilterChain
 from penumbra.inference.backend import Precision
+from penumbra.inference.frames import Edges
 from penumbra.noise.patterns import Pattern
 from penumbra.training.settings_file import Settings, SettingsFile
 
@@ -51,12 +52,18 @@ class ImageSettings(Settings):
     and crops otherwise, to no more than the largest image; ``auto`` for `channels` looks whether
     the training images are grey, and takes three for filters that make three.
 
+    ``fit: whole`` takes every image at once and at its own resolution, with sides that divide by
+    `multiple`: ``edges: pad`` pads 580×420 to 608×448 and crops the answer back, ``edges: crop``
+    leaves out the rim beyond 576×416. `size` is then found, not given.
+
     `filters` are applied to every image, in training and wherever the run is used:
     ``filters: [clahe, {sobel: {mode: blend, weight: 0.3}}]``. They travel with the weights.
     """
 
     size: int = Field(default=256, ge=16, le=4096)
-    fit: Literal["auto", "crop", "resize"] = "auto"
+    fit: Literal["auto", "crop", "resize", "whole"] = "auto"
+    multiple: int = Field(default=32, ge=1, le=256)
+    edges: Edges = "pad"
     channels: Literal["auto", 1, 3] = "auto"
     filters: FilterChain = FilterChain()
 

@@ -26,7 +26,7 @@ from penumbra.models.storage import StoredModel, save_model
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_text
 from penumbra.training.augmentation import Augmentation
-from penumbra.training.batches import CropSet, EpochSampler, WorkingSet, usable
+from penumbra.training.batches import CropSet, EpochSampler, WorkingSet, batched, usable
 from penumbra.training.budget import Budget, epoch_bound
 from penumbra.training.experiment import Experiment, TrainingSettings
 from penumbra.training.keeper import Keeper
@@ -261,7 +261,9 @@ class _Training:
             settings=settings,
         )
         crops = CropSet(self.samples, foreground_crops=settings.foreground_crops)
-        loader = DataLoader(crops, batch_sampler=self.sampler, num_workers=settings.workers)
+        loader = DataLoader(
+            crops, batch_sampler=self.sampler, num_workers=settings.workers, collate_fn=batched
+        )
         callbacks = [self.budget, self.keeper, *([self.bar] if self.bar else [])]
         trainer = pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.device.type, self.device.type),

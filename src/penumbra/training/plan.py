@@ -16,15 +16,22 @@ from penumbra.data.manifest import is_manifest, read_manifest
 from penumbra.data.source import Source, Symmetry, require_masks
 from penumbra.data.split import Assignment, select, split_source
 from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
+from penumbra.inference.frames import Edges, kept_window
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.catalogue import build_model, find_architecture
 from penumbra.models.pretrained import load_pretrained
 from penumbra.models.storage import StoredModel
 from penumbra.progress import Progress, silent
-from penumbra.training.experiment import Experiment, ModelSettings, SplitSettings
+from penumbra.training.experiment import (
+    Experiment,
+    ImageSettings,
+    ModelSettings,
+    SplitSettings,
+)
 
 _LOOK_AT = 16
 _TOO_LARGE = 2.5
+_LEAST, _MOST = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -186,24 +193,34 @@ def _resolve_images(experiment: Experiment, train: Source) -> tuple[Preprocess, 
     settings = experiment.image
     fit, channels, size = settings.fit, settings.channels, settings.size
     decisions: list[str] = []
-    if fit == "auto" or channels == "auto":
-        images = _first_images(train)
-        if fit == "auto":
-            longest = float(np.median([max(i.shape[:2]) for i in images])) if images else 0.0
-            fit = "resize" if longest > _TOO_LARGE * settings.size else "crop"
-            how = "scaled whole to" if fit == "resize" else "cropped to"
-            if fit == "crop" and images:
-                size = _no_larger_than(images, size)
-            decisions.append(f"images are {how} {size} pixels (longest side {longest:.0f})")
-        if channels == "auto" and settings.filters.stacks:
-            channels = 3
-        elif channels == "auto":
-            channels = 3 if any(map(_has_colour, images)) else 1
-            decisions.append("images are in colour" if channels == 3 else "images are grey")
+    needed = fit in ("auto", "whole") or channels == "auto"
+    images = _first_images(train) if needed else []
+    if fit == "whole":
+        size, said = _whole_size(images, settings)
+        decisions.append(said)
+    if fit == "auto":
+        longest = float(np.median([max(i.shape[:2]) for i in images])) if images else 0.0
+        fit = "resize" if longest > _TOO_LARGE * settings.size else "crop"
+        how = "scaled whole to" if fit == "resize" else "cropped to"
+        if fit == "crop" and images:
+            size = _no_larger_than(images, size)
+        decisions.append(f"images are {how} {size} pixels (longest side {longest:.0f})")
+    if channels == "auto" and settings.filters.stacks:
+        channels = 3
+    elif channels == "auto":
+        channels = 3 if any(map(_has_colour, images)) else 1
+        decisions.append("images are in colour" if channels == 3 else "images are grey")
     if settings.filters:
         decisions.append(f"images are filtered: {settings.filters.label}")
     resolved: Literal[1, 3] = 3 if channels == 3 else 1
-    preprocess = Preprocess(size=size, fit=fit, channels=resolved, filters=settings.filters)
+    preprocess = Preprocess(
+        size=size,
+        fit=fit,
+        channels=resolved,
+        filters=settings.filters,
+        multiple=settings.multiple,
+        edges=settings.edges,
+    )
     return preprocess, tuple(decisions)
 
 
@@ -214,6 +231,26 @@ def _no_larger_than(images: list[NDArray[np.generic]], size: int) -> int:
     """
     largest = int(max(max(image.shape[:2]) for image in images))
     return min(size, 16 * -(-largest // 16))
+
+
+def _whole_size(images: list[NDArray[np.generic]], settings: ImageSettings) -> tuple[int, str]:
+    """Give the side that holds the largest image whole, and the sentence that says so."""
+    multiple = settings.multiple
+    size, said = multiple * -(-settings.size // multiple), "images are taken whole"
+    if images:
+        height, width = max((i.shape[:2] for i in images), key=max)
+        seen = [_brought(side, multiple, settings.edges) for side in (height, width)]
+        size = min(max(*seen, _brought(_LEAST, multiple, "pad")), _MOST // multiple * multiple)
+        how = "padded" if settings.edges == "pad" else "cropped"
+        said += f", {how} to multiples of {multiple} (the largest: {width}×{height} to "
+        said += f"{seen[1]}×{seen[0]})"
+    return size, said
+
+
+def _brought(side: int, multiple: int, edges: Edges) -> int:
+    window = kept_window((side, side), multiple=multiple, edges=edges)[0]
+    kept = int(window.stop) - int(window.start)
+    return multiple * -(-kept // multiple)
 
 
 def _has_colour(image: NDArray[np.generic]) -> bool:
