@@ -23,6 +23,7 @@ _SHOWN = (
     ("ece", "ECE"),
 )
 _MOST = 10
+_THRESHOLD = 0.9
 
 
 @verb
@@ -32,8 +33,13 @@ def benchmark(
         list[Path], typer.Option("--run", help="A run folder or classical:NAME; give several.")
     ],
     threshold: Annotated[
-        float, typer.Option("--threshold", help="List images whose IoU is below this.")
-    ] = 0.9,
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="List images whose IoU is below this (0.9 by default); where given, an average "
+            "below it ends with status 1.",
+        ),
+    ] = None,
     split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = SplitName.test,
     target: Target = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write benchmark.json.")] = None,
@@ -86,8 +92,12 @@ def benchmark(
         )
         evaluations[name] = scored.evaluation
         findings += scored.evaluation.findings
-    comparison = compare(evaluations, threshold=threshold, seed=seed)
+    comparison = compare(
+        evaluations, threshold=_THRESHOLD if threshold is None else threshold, seed=seed
+    )
+    short = _short(comparison) if threshold is not None else []
     document = {"source": source, "split": split.value, **comparison.to_json()}
+    document["average_falls_short"] = short
     # Runs share their samples, and so what was found about them.
     findings = list(dict.fromkeys([*findings, *comparison.findings]))
     document["findings"] = findings
@@ -96,7 +106,16 @@ def benchmark(
     if out is not None:
         write_json(out / "benchmark.json", document)
     unusable = any(finding.severity == "error" for finding in findings)
-    return Finished(document, _lines(comparison), code=1 if unusable else 0)
+    for name in short:
+        say(f"the average IoU of {name} falls short of {comparison.threshold:g}")
+    return Finished(document, _lines(comparison), code=1 if unusable or short else 0)
+
+
+def _short(comparison: Comparison) -> list[str]:
+    """Name the runs whose average IoU is under the threshold; one without an average is."""
+    reached = (run for run in comparison.runs if run.average_iou >= comparison.threshold)
+    names = {run.name for run in reached}
+    return [run.name for run in comparison.runs if run.name not in names]
 
 
 def _lines(comparison: Comparison) -> list[str]:
