@@ -68,6 +68,16 @@ class ModelTester:
         model.save_pretrained(tmp_path)
         assert torch.equal(type(model).from_pretrained(tmp_path)(x), model(x))
 
+    @pytest.mark.parametrize("sites", ["skips", "encoder"])
+    def test_noise_comes_and_goes(self, sites):
+        model, x = self.build(), self.images(1, 64, 64)
+        with torch.inference_mode(), noise_aware(model, sites, example=x) as noisy:
+            noisy.measure([x])
+            assert torch.equal(noisy(x), model(x))
+            one = noisy(x, "monte_carlo", seed=1, sample=0)
+            assert one.shape == (1, 1, 64, 64)
+            assert not torch.equal(one, noisy(x, "monte_carlo", seed=1, sample=1))
+
     def test_export(self):
         model, x = self.build(), self.images(1, 32, 32)
         exported = torch.export.export(model, (x,)).module()
@@ -141,15 +151,6 @@ class WrappedTester(ModelTester):
         return build_model(
             "wrap", n_channels=channels, n_classes=n_classes, keywords=keywords, **self.arguments
         ).eval()
-
-    def test_noise_comes_and_goes(self):
-        model, x = self.build(), self.images(1, 64, 64)
-        with torch.inference_mode(), noise_aware(model, "encoder") as noisy:
-            noisy.measure([x])
-            assert torch.equal(noisy(x), model(x))
-            one = noisy(x, "monte_carlo", seed=1, sample=0)
-            assert one.shape == (1, 1, 64, 64)
-            assert not torch.equal(one, noisy(x, "monte_carlo", seed=1, sample=1))
 
 
 class TestMonaiUNet(WrappedTester):
