@@ -95,6 +95,13 @@ def calibrate(
     logit_noise: Annotated[
         Whether, typer.Option("--logit-noise", help="Noise behind the network; auto as above.")
     ] = Whether.auto,
+    presence: Annotated[
+        bool,
+        typer.Option(
+            "--presence",
+            help="First choose what empties masks and takes islands off: presence.json.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of calibration.json; by default the run.")
     ] = None,
@@ -125,6 +132,14 @@ def calibrate(
         logit_noise=logit_noise.value,
         seed=seed,
     )
+    rule = None
+    if presence:
+        from penumbra.calibration.presence import calibrate_presence
+
+        rule = calibrate_presence(
+            run, source, split=split.value, target=target, out=out, seed=seed, device=device,
+            progress=functools.partial(track, transient=True),
+        )  # fmt: skip
     found = calibrate_run(
         run, source, options=options, split=split.value, target=target, out=out, device=device,
         progress=functools.partial(track, transient=True),
@@ -136,7 +151,11 @@ def calibrate(
         "temperature": found.temperature.kind,
         **found.record,
     }
-    return Finished(document, _lines(found.record, found.sampler, where))
+    lines = list(_lines(found.record, found.sampler, where))
+    if rule is not None:
+        document["presence"] = rule.model_dump(mode="json")
+        lines.insert(0, presence_line(document["presence"]))
+    return Finished(document, lines)
 
 
 def _pixels(length: str) -> float | None:
@@ -171,6 +190,28 @@ def _lines(record: dict[str, Any], sampler: str, where: str) -> Iterable[str]:
     )
     yield from record["notes"]
     yield f"The default sampler is {sampler}. The calibration is {where}."
+
+
+def presence_line(rule: dict[str, Any]) -> str:
+    """Say what the presence rule does.
+
+    Examples:
+        >>> presence_line({"score": "head", "threshold": 0.4, "smallest": 0.002, "record": {
+        ...     "kept": True, "dice_before": 0.5, "dice_on_groups_left_out": 0.6,
+        ...     "dice_after": 0.61, "n_images": 30, "n_empty": 12}})
+        'Masks are emptied where head is below 0.4, parts under 0.2 % of the image go: Dice 0.500 before, 0.610 after, 0.600 on groups left out (30 images, 12 of them empty).'
+    """  # noqa: E501 - a doctest's line
+    record = rule["record"]
+    facts = f"({record['n_images']} images, {record['n_empty']} of them empty)"
+    if not record["kept"]:
+        return f"No mask is changed: no rule was better on groups left out {facts}."
+    out = record["dice_on_groups_left_out"]
+    judged = "" if out is None else f", {out:.3f} on groups left out"
+    return (
+        f"Masks are emptied where {rule['score']} is below {rule['threshold']:.3g}, parts under "
+        f"{100 * rule['smallest']:.3g} % of the image go: Dice {record['dice_before']:.3f} before, "
+        f"{record['dice_after']:.3f} after{judged} {facts}."
+    )
 
 
 def count(n: int, what: str) -> str:

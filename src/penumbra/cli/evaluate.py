@@ -80,6 +80,13 @@ def evaluate(
         str | None,
         typer.Option("--objects", help="Promptable models: components (default) or class."),
     ] = None,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", help="A PNG of good and missed frames to write."),
+    ] = None,
+    overlays: Annotated[
+        Path | None, typer.Option("--overlays", help="A folder for the overlay of every image.")
+    ] = None,
     sampler: SamplerText = None,
     member: Members = None,
     symmetry: Symmetry = None,
@@ -101,12 +108,13 @@ def evaluate(
 
     shifts = () if shift is None else parse_shifts(shift)
     asked = {"--prompt": prompt, "--objects": objects}
+    drawn = {"--contact-sheet": contact_sheet, "--overlays": overlays}
     passes = {
         "--shift": shift, "--sampler": sampler, "--member": member, "--symmetry": symmetry,
     }  # fmt: skip
     about: dict[str, Any] = {"split": split.value, "target": target, "seed": seed, "json": json}
     if evaluate_otherwise.needs_prompts(run):
-        evaluate_otherwise.refuse(passes, "a promptable model")
+        evaluate_otherwise.refuse(passes | drawn, "a promptable model")
         return evaluate_otherwise.by_prompts(
             run, source, out, prompt=prompt, objects=objects, device=device, **about
         )
@@ -117,7 +125,9 @@ def evaluate(
         passes.pop("--shift")
         evaluate_otherwise.refuse(passes | {"--uncalibrated": uncalibrated}, "a classical method")
     elif evaluate_otherwise.meets_boxes(run, source, split=split.value, target=target):
-        evaluate_otherwise.refuse({"--shift": shift}, "a source with boxes and no masks")
+        evaluate_otherwise.refuse(
+            {"--shift": shift, **drawn}, "a source with boxes and no masks"
+        )
         return evaluate_otherwise.by_boxes(run, source, out, **about, **options)
     from penumbra.evaluation.of_run import evaluate_run
 
@@ -129,7 +139,10 @@ def evaluate(
         "progress": track,
         **options,
     }
-    scored = evaluate_run(run, source, out, split=split.value, target=target, **shared)
+    scored = evaluate_run(
+        run, source, out, split=split.value, target=target, contact_sheet=contact_sheet,
+        overlays=overlays, **shared,
+    )  # fmt: skip
     evaluation = scored.evaluation
     if not json:
         say_findings(evaluation.findings)
@@ -145,7 +158,8 @@ def evaluate(
     )  # fmt: skip
     document = scored.document | {"out": str(out), "report": str(out / "report.html")}
     unusable = sum(finding.severity == "error" for finding in evaluation.findings)
-    lines: list[str] = []
+    lines = presence_lines(evaluation.sections.get("presence", {}))
+    lines += [f"The contact sheet is {contact_sheet}."] if contact_sheet else []
     if shifts:
         from penumbra.evaluation.shift.cells import evaluate_shifts
 
@@ -160,7 +174,7 @@ def evaluate(
         )
         document["shift"] = [cell.to_json() for cell in cells]
         unusable += sum(cell.unusable for cell in cells[1:])
-        lines = [*shift_lines(cells), f"Each shift has its report in {out / 'shift'}."]
+        lines += [*shift_lines(cells), f"Each shift has its report in {out / 'shift'}."]
     return Finished(
         document,
         (
@@ -170,6 +184,16 @@ def evaluate(
         ),
         code=1 if unusable else 0,
     )
+
+
+def presence_lines(presence: dict[str, Any]) -> list[str]:
+    """Say what became of images that show nothing, where there are some."""
+    from penumbra.evaluation.report.presence import sentence
+
+    counted = [found["table"]["truth_absent"] for found in presence.values()]
+    if len(counted) != 1 or not sum(counted[0].values()):
+        return []
+    return [sentence(presence)]
 
 
 def shift_lines(cells: Iterable[Any]) -> list[str]:

@@ -15,6 +15,7 @@ from penumbra.data.sample import Finding
 from penumbra.data.source import Source
 from penumbra.evaluation.areas import volume_section
 from penumbra.evaluation.cases import Case, Predict, predicted_cases, problem_of
+from penumbra.evaluation.contact_sheet import write_contact_sheet, write_overlays
 from penumbra.evaluation.evaluate import evaluate
 from penumbra.evaluation.evaluation import Evaluation
 from penumbra.evaluation.of_baseline import open_baseline
@@ -27,6 +28,7 @@ from penumbra.inference.calibration import Calibration
 from penumbra.inference.classical.catalogue import is_classical
 from penumbra.inference.contract import ImagePredictor, load_predictor
 from penumbra.inference.prediction import Prediction
+from penumbra.inference.predictor import Predictor
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_json, write_text
 from penumbra.training.run import Run, versions
@@ -172,11 +174,18 @@ def score_run(
         "cost": str(predictor.cost),
         "calibrated": predictor.calibration is not None,
         "calibrated_on": calibrated_on(predictor.calibration),
+        "presence_rule": _rule_of(predictor),
         "kept_samples": kept,
         "versions": versions(),
         **evaluation.to_json(),
     }
     return RunEvaluation(evaluation, doubt, source, split, document)
+
+
+def _rule_of(predictor: ImagePredictor) -> dict[str, Any] | None:
+    """Give the rule that empties masks and takes islands off, where there is one."""
+    rule = predictor.presence if isinstance(predictor, Predictor) else None
+    return None if rule is None else rule.model_dump(mode="json")
 
 
 def calibrated_on(calibration: Calibration | None) -> dict[str, Any] | None:
@@ -198,6 +207,8 @@ def evaluate_run(
     keep_samples: int | None = None,
     command: str = "",
     created: str = "",
+    contact_sheet: Path | None = None,
+    overlays: Path | None = None,
     progress: Progress = silent,
     **predictor_options: Any,
 ) -> RunEvaluation:
@@ -214,6 +225,8 @@ def evaluate_run(
         keep_samples: see `score_run`.
         command: what was typed, for the report.
         created: when, for the report.
+        contact_sheet: a PNG of good and missed frames to write, see `write_contact_sheet`.
+        overlays: a folder for the overlay of every image, see `write_overlays`.
         progress: wraps the samples to show a progress bar.
         predictor_options: those of `Predictor.load`, such as ``sampler="noise:8"``, ``members``
             or ``calibration=False``.
@@ -238,6 +251,10 @@ def evaluate_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
         keep_samples=keep_samples, progress=progress,
     )  # fmt: skip
+    if contact_sheet is not None:
+        write_contact_sheet(contact_sheet, scored, predictor)
+    if overlays is not None:
+        write_overlays(overlays, scored, predictor, progress=progress)
     write_scored(folder, scored, predictor, where, seed=seed, command=command, created=created)
     return scored
 
