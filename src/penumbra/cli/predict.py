@@ -70,7 +70,13 @@ def predict(
     """
     from penumbra.cli.rectifying import cropper
     from penumbra.documents.write import check_card_stems
-    from penumbra.errors import FileNameError, ImageFileError, SettingsError, expected
+    from penumbra.errors import (
+        FileNameError,
+        ImageFileError,
+        NotFiniteError,
+        SettingsError,
+        expected,
+    )
     from penumbra.inference.contract import load_predictor
 
     if precision not in ("auto", "fp32", "bf16", "fp16"):
@@ -101,8 +107,9 @@ def predict(
             findings += refused
             for finding in refused:
                 say(f"refused: {finding['message']}")
-        except (ImageFileError, FileNameError) as error:
-            kind = "unreadable" if isinstance(error, ImageFileError) else "unwritable"
+        except (ImageFileError, FileNameError, NotFiniteError) as error:
+            kinds = {ImageFileError: "unreadable", NotFiniteError: "not-finite"}
+            kind = kinds.get(type(error), "unwritable")
             findings.append({"kind": kind, "image": str(file), "message": str(error)})
             say(f"error: {error}")
     document: dict[str, Any] = {"run": str(run), "out": str(out), "predictions": results}

@@ -21,6 +21,9 @@ _TOO_MUCH = frozenset(
 )
 """Columns of per_image.csv that would make the table too wide for a small screen."""
 
+_MOST_COLUMNS = 6
+_OF_MANY_CLASSES = frozenset(("iou_pooled", "iou", "dice", "boundary_f1", "precision", "recall"))
+
 
 def _column(name: str) -> Column:
     known = metric(name)
@@ -44,7 +47,8 @@ def per_class(data: ReportData) -> Table | None:
     """Give mean and interval of each metric, for each class and for all together.
 
     Metrics are rows where there are more of them than classes, as there mostly are: a dozen
-    columns with intervals do not fit on a small screen.
+    columns with intervals do not fit on a small screen. With more than six classes these are the
+    rows, and the columns the few metrics by which masks are told apart.
     """
     if not data.per_class and not data.overall:
         return None
@@ -53,6 +57,8 @@ def per_class(data: ReportData) -> Table | None:
         name for intervals in every for name in intervals if is_number(intervals[name].get("mean"))
     )
     names = _ordered(list(found))
+    if len(data.per_class) > _MOST_COLUMNS:
+        return _by_class(data, [name for name in names if name in _OF_MANY_CLASSES])
     if len(names) > len(data.per_class):
         return _by_metric(data, names)
     return _by_class(data, names)
