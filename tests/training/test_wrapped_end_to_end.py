@@ -1,0 +1,106 @@
+"""A network of another package through everything: train, tiles, noise, evaluation."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from penumbra.data.layouts import open_source
+from penumbra.errors import NotFiniteError, PenumbraError
+from penumbra.evaluation.cases import predicted_cases
+from penumbra.evaluation.of_run import evaluate_run
+from penumbra.inference.predictor import Predictor
+from penumbra.inference.preprocess import Preprocess
+from penumbra.models.wrap import Wrapped
+from penumbra.training.experiment import Experiment
+from penumbra.training.loop import train
+
+SEGFORMER = {
+    "target": "transformers.SegformerForSemanticSegmentation",
+    "build": "config", "output": "logits", "stride": 4,
+    "keywords": {
+        "num_channels": 1, "num_labels": 1, "depths": [1, 1, 1, 1],
+        "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2],
+        "mlp_ratios": [2, 2, 2, 2], "decoder_hidden_size": 16,
+    },
+}  # fmt: skip
+
+
+class Sour(nn.Module):
+    """Finite on anything but an image with very bright pixels."""
+
+    def __init__(self, limit=4.0):
+        super().__init__()
+        self.conv, self.limit = nn.Conv2d(1, 1, 3, padding=1), limit
+
+    def forward(self, x):
+        return self.conv(x) + torch.where(x.amax() > self.limit, torch.nan, 0.0)
+
+
+@pytest.fixture
+def sour(monkeypatch):
+    monkeypatch.setattr(torch.nn, "Sour", Sour, raising=False)
+    return "torch.nn.Sour"
+
+
+def experiment(tiny, arguments):
+    document = tiny.model_dump(mode="json")
+    document["model"] = {"name": "wrap", "arguments": arguments}
+    return Experiment.parse(document)
+
+
+@pytest.fixture(scope="module")
+def spike():
+    image = np.full((24, 30, 1), 10, dtype=np.uint8)
+    image[3, 4] = 255
+    return image
+
+
+def test_a_segformer_goes_all_the_way(tiny, tmp_path):
+    pytest.importorskip("transformers")
+    trained = train(experiment(tiny, SEGFORMER), tmp_path / "run")
+    assert trained.epochs == 2
+    # Noise proper needs a calibration; that it goes in and out is in tests/models.
+    noisy = Predictor.load(tmp_path / "run", sampler="multiplicative:2")
+    image = np.random.default_rng(0).integers(0, 255, (50, 70, 1), dtype=np.uint8)
+    (found,) = noisy([image])
+    assert found.probabilities.shape == (2, 50, 70)
+    assert found.uncertainty["mutual_information"].max() > 0
+    scored = evaluate_run(tmp_path / "run", str(tiny.source), tmp_path / "out")
+    assert scored.evaluation.n_images > 0
+    report = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "SegformerForSemanticSegmentation" in report
+
+
+def test_an_image_that_gives_nan_is_named_and_refused(sour, spike):
+    network = Wrapped(1, 1, target=sour)
+    predictor = Predictor(
+        network, preprocess=Preprocess(size=32), class_names=("background", "cell")
+    )
+    with pytest.raises(NotFiniteError, match="NaN or infinity for this image"):
+        predictor([spike])
+    flat = np.zeros_like(spike)
+    assert predictor([flat])[0].mask.shape == (24, 30)
+
+
+def test_an_evaluation_goes_on_after_it(sour, phantom):
+    source = open_source(f"folder:{phantom}")
+    network = Wrapped(1, 1, target=sour, keywords={"limit": 3.0})
+    predictor = Predictor(network, preprocess=Preprocess(size=32), class_names=source.class_names)
+    cases = list(predicted_cases(source, predictor))
+    assert len(cases) == len(source)
+    kinds = {getattr(case, "kind", "scored") for case in cases}
+    assert kinds == {"scored", "not-finite"}
+
+
+def test_a_network_that_learns_nan_ends_in_one_sentence(sour, tiny, tmp_path):
+    bad = experiment(tiny, {"target": sour, "keywords": {"limit": 1.5}})
+    with pytest.raises(PenumbraError, match=r"finite.* Try "):
+        train(bad, tmp_path / "run")
+
+
+def test_a_wrong_declaration_is_known_before_training(tiny, tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(PenumbraError, match="output: logits"):
+        train(experiment(tiny, SEGFORMER | {"output": "tensor"}), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.json").exists()
