@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,9 +125,7 @@ def evaluate(
         passes.pop("--shift")
         evaluate_otherwise.refuse(passes | {"--uncalibrated": uncalibrated}, "a classical method")
     elif evaluate_otherwise.meets_boxes(run, source, split=split.value, target=target):
-        evaluate_otherwise.refuse(
-            {"--shift": shift, **drawn}, "a source with boxes and no masks"
-        )
+        evaluate_otherwise.refuse({"--shift": shift, **drawn}, "a source with boxes and no masks")
         return evaluate_otherwise.by_boxes(run, source, out, **about, **options)
     from penumbra.evaluation.of_run import evaluate_run
 
@@ -186,7 +184,7 @@ def evaluate(
     )
 
 
-def presence_lines(presence: dict[str, Any]) -> list[str]:
+def presence_lines(presence: Mapping[str, Any]) -> list[str]:
     """Say what became of images that show nothing, where there are some."""
     from penumbra.evaluation.report.presence import sentence
 

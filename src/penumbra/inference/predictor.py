@@ -236,6 +236,8 @@ class Predictor:
         alike = itertools.groupby(tiles, key=lambda tile: tile.shape)
         for _, refs in alike:
             while some := list(itertools.islice(refs, self.engine.group)):
+                for watch in self._watches:
+                    watch.take()  # What a call that failed may have left.
                 results = run_group(
                     grouped(some, self.engine.group),
                     members=self.members,

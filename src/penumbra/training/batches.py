@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,11 +47,16 @@ class WorkingSet:
         self.preprocess = preprocess
         self._room = max_bytes
         self._kept: dict[int, WorkingSample] = {}
+        self.masks: dict[int, NDArray[np.uint8]] = {}  # In the place of the samples' own.
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, index: int) -> WorkingSample:
+        sample = self._own(index)
+        return replace(sample, mask=self.masks[index]) if index in self.masks else sample
+
+    def _own(self, index: int) -> WorkingSample:
         if index in self._kept:
             return self._kept[index]
         sample = self.source[index]

@@ -170,6 +170,8 @@ class TrainingSettings(OptimisationSettings):
             ``encoder`` for all of them; their batch norms keep their statistics too.
         encoder_rate: learning rate of the encoder's deepest level, relative to the rest.
         rate_decay: by what each level nearer to the image learns slower than the next.
+        soft_duplicates: average the masks of training images that are equal, pixel for pixel, and
+            learn from the soft mask; two classes only.
         workers: processes that decode crops.
     """
 
@@ -182,6 +184,7 @@ class TrainingSettings(OptimisationSettings):
     freeze: Annotated[int, Field(ge=0)] | Literal["encoder"] = 0
     encoder_rate: float = Field(default=1.0, gt=0)
     rate_decay: float = Field(default=1.0, gt=0, le=1)
+    soft_duplicates: bool = False
     workers: int = Field(default=0, ge=0)
 
 

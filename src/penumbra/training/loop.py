@@ -23,6 +23,7 @@ from penumbra.inference.predictor import Predictor
 from penumbra.inference.presence_run import choose_presence
 from penumbra.models.presence import head_of
 from penumbra.models.storage import StoredModel, save_model
+from penumbra.pages.words import count
 from penumbra.progress import Progress, silent
 from penumbra.storage import check_writable, write_text
 from penumbra.training.augmentation import Augmentation
@@ -38,6 +39,7 @@ from penumbra.training.presence import add_presence_head
 from penumbra.training.progress import TrainingBar
 from penumbra.training.resume import resumed, take_up
 from penumbra.training.run import EXPERIMENT, Run, versions
+from penumbra.training.soft_masks import soften
 from penumbra.training.surroundings import bounded_threads, passed_on_keyboard, quiet
 from penumbra.training.validation import Validation, validate
 
@@ -154,6 +156,8 @@ class _Training:
         self.samples, foreground, self.findings = usable(
             plan.train, plan.preprocess, progress=progress
         )
+        if self.settings.soft_duplicates:
+            self._soften()
         n_samples = self.settings.samples_per_epoch or max(_LEAST_SAMPLES, len(self.samples))
         self.sampler = EpochSampler(
             foreground,
@@ -297,6 +301,11 @@ class _Training:
             precision=self.precision,
         )
         return validate(predictor, self.val, has_background=self.plan.source.has_background)
+
+    def _soften(self) -> None:
+        groups = soften(self.samples, n_classes=self.plan.source.n_classes)
+        message = f"Conflicting masks of equal images were averaged: {count(groups, 'group')}."
+        self.findings.append(Finding("soft-masks", "note", (), message))
 
     def _choose_presence(self) -> None:
         """Choose what empties masks on the validation split, for the weights that were kept."""

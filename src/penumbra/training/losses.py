@@ -26,9 +26,26 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 SSN_SAMPLES = 16
 """Monte Carlo samples of the loss ``ssn``."""
 
+SOFT_FIRST, SOFT_STEPS = 2, 252
+"""Values v = 2 … 254 of a mask for one logit stand for the probability (v − 2) / 252."""
+
 _BOUNDARY_WEIGHT = 4.0
 _BOUNDARY_WIDTH = 7
 _FOCAL_GAMMA = 2.0
+
+
+def foreground(mask: Tensor) -> Tensor:
+    """Give the foreground probability float32 of a binary mask, which may be soft.
+
+    Args:
+        mask: of 0, 1 and codes, see `SOFT_FIRST`; nothing ignored.
+
+    Examples:
+        >>> foreground(torch.tensor([0, 1, 2, 128, 254])).tolist()
+        [0.0, 1.0, 0.0, 0.5, 1.0]
+    """
+    value = mask.float()
+    return torch.where(value <= 1, value, (value - SOFT_FIRST) / SOFT_STEPS)
 
 
 def _one_hot(mask: Tensor, n_logits: int) -> tuple[Tensor, Tensor]:
@@ -36,7 +53,7 @@ def _one_hot(mask: Tensor, n_logits: int) -> tuple[Tensor, Tensor]:
     valid = (mask != IGNORE).unsqueeze(1)
     classes = mask.masked_fill(mask == IGNORE, 0)
     if n_logits == 1:
-        hot = (classes > 0).unsqueeze(1)
+        hot = foreground(classes).unsqueeze(1)
     else:
         hot = F.one_hot(classes, n_logits).movedim(-1, 1)
     return (hot * valid).float(), valid.float()
@@ -50,7 +67,7 @@ def _mean(values: Tensor, weight: Tensor) -> Tensor:
 def _pixel_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy at every pixel, (N, 1, H, W); binary for one logit."""
     if logits.shape[1] == 1:
-        target = ((mask > 0) & (mask != IGNORE)).unsqueeze(1).float()
+        target = foreground(mask.masked_fill(mask == IGNORE, 0)).unsqueeze(1)
         return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="none").unsqueeze(1)
 
