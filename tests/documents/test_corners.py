@@ -86,6 +86,30 @@ def test_corners_may_lie_outside_the_frame(scene):
     assert found.points.min() < -5
 
 
+@pytest.mark.parametrize(
+    ("turn", "middle", "side"),
+    [
+        (0.05, (520, 240), "right"),
+        (3.2, (120, 240), "left"),
+        (-0.1, (118, 250), "left"),
+        (1.55, (320, 330), "bottom"),
+    ],
+)
+@pytest.mark.parametrize("tilt", [(0.0, 0.0), (0.2, 0.2), (-0.2, 0.1)])
+def test_a_short_side_outside_the_frame_is_placed_by_the_ratio(scene, turn, middle, side, tilt):
+    quad = scene.seen_quad(width=400, turn=turn, tilt=tilt, middle=middle)
+    upright = RectifySettings(size=(270, 428)) if side == "bottom" else None
+    found = corners_of(mask_of(quad), settings=upright)
+    assert found.assumed == (side,)
+    assert scene.worst_corner(found.points, quad) < 0.04
+
+
+def test_a_long_side_outside_the_frame_is_not_guessed(scene):
+    quad = scene.seen_quad(width=400, middle=(320, 370))
+    assert quad[2:, 1].min() > 485
+    assert corners_of(mask_of(quad)) is None
+
+
 def test_probabilities_place_a_border_between_pixels():
     y, x = np.mgrid[0:100, 0:160] + 0.5
     low, high = np.array([20.3, 30.8]), np.array([130.6, 77.2])

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from penumbra.documents.hidden_side import FOCAL, find_cut_quad
 from penumbra.documents.outline import Area, areas_of
-from penumbra.documents.quad import Quad, find_quad
+from penumbra.documents.quad import Quad, find_quad, shown_share
 from penumbra.documents.settings import RectifySettings
 from penumbra.errors import SettingsError, expected
-
-FOCAL = 1.0
-"""Focal length of a telephone's camera in units of its frame's longer side."""
 
 _CLEARLY_LONGER = 0.15
 """Of |ln(ratio)|: below it nobody can say which sides are the longer ones."""
@@ -31,11 +29,14 @@ class Corners:
         ratio: true width over height of the crop's content, the perspective taken out.
         rotations: clockwise turns of the crop in degrees after which the card may be the right
             way up; geometry alone cannot say which.
+        assumed: the side that lies outside the frame and was placed by the card's ratio, as
+            ``("right",)``; mostly none.
     """
 
     points: Quad
     ratio: float
     rotations: tuple[int, ...] = (0, 180)
+    assumed: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Give the corners by name."""
@@ -48,7 +49,8 @@ def corners_of(mask: ArrayLike, *, settings: RectifySettings | None = None) -> C
 
     The outline's subpixel crossings vote for lines; the best four are fitted robustly, each to its
     own stretch of outline without the corners, and meet in the corners. So a covered or rounded
-    corner is where its sides would meet, be it outside the frame.
+    corner is where its sides would meet, be it outside the frame. A side that lies outside the
+    frame as a whole is placed by the card's ratio.
 
     Args:
         mask: (H, W) bool, of 0 and 1, or probabilities in [0, 1].
@@ -102,6 +104,8 @@ def large_areas(probability: NDArray[np.float32], settings: RectifySettings) -> 
 def corners_of_area(area: Area, settings: RectifySettings) -> Corners | None:
     """Fit and order the corners of one area; ``None`` where no four lines enclose it."""
     quad = find_quad(area)
+    if quad is None:
+        quad = find_cut_quad(area, settings.ratio)
     return None if quad is None else order_corners(quad, area.inside.shape, settings)
 
 
@@ -125,7 +129,9 @@ def order_corners(quad: Quad, size: tuple[int, ...], settings: RectifySettings) 
     points = np.roll(quad, -start, axis=0)
     ratio = true_ratio(points, size)
     clear = abs(np.log(ratio)) >= _CLEARLY_LONGER
-    return Corners(points, ratio, (0, 180) if clear else (0, 90, 180, 270))
+    sides = enumerate(("top", "right", "bottom", "left"))
+    assumed = tuple(name for side, name in sides if shown_share(points, side, size) == 0)
+    return Corners(points, ratio, (0, 180) if clear else (0, 90, 180, 270), assumed)
 
 
 def _candidates(quad: Quad, size: tuple[int, ...], *, upright: bool) -> tuple[int, int]:

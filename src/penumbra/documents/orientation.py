@@ -89,11 +89,15 @@ def turn(card: Rectified, rotation: int) -> Rectified:
         matrix = np.array([[0.0, -1, height], [1, 0, 0], [0, 0, 1]]) @ matrix
         height, width, ratio = width, height, 1 / ratio
     corners = replace(card.corners, points=np.roll(card.corners.points, quarters, axis=0))
+    clockwise = ("top", "right", "bottom", "left")
+    assumed = tuple(
+        clockwise[(clockwise.index(side) + quarters) % 4] for side in card.corners.assumed
+    )
     return replace(
         card,
         image=np.ascontiguousarray(np.rot90(card.image, -quarters)),
         uncertainty=np.ascontiguousarray(np.rot90(card.uncertainty, -quarters)),
-        corners=replace(corners, ratio=ratio),
+        corners=replace(corners, ratio=ratio, assumed=assumed),
         homography=matrix / matrix[2, 2],
     )
 

@@ -68,6 +68,15 @@ def fill_quad(quad: Quad, size: tuple[int, int]) -> NDArray[np.uint8]:
     return drawn
 
 
+def shown_share(quad: Quad, side: int, size: tuple[int, ...]) -> float:
+    """Compute the share of a side's length that is in the frame of (height, width)."""
+    places = quad[side] + (np.arange(100)[:, None] + 0.5) / 100 * (
+        quad[(side + 1) % 4] - quad[side]
+    )
+    inside = (places > 0) & (places < np.array([size[1], size[0]]))
+    return float(inside.all(axis=1).mean())
+
+
 def find_quad(area: Area) -> Quad | None:
     """Fit a quadrilateral to an area: candidates by voting, the best four, then each side robustly.
 
@@ -80,9 +89,11 @@ def find_quad(area: Area) -> Quad | None:
         enclose the area.
     """
     lines = _best_four(area, find_lines(area.outline))
-    if lines is None:
-        return None
-    quad = quad_of_lines(lines)
+    return None if lines is None else refined(area, quad_of_lines(lines))
+
+
+def refined(area: Area, quad: Quad | None) -> Quad | None:
+    """Fit each side of a quad anew, four times; a side without outline near it stays."""
     for step in (0.02, 0.01, 0.006, 0.006):
         if quad is None:
             return None
@@ -91,23 +102,51 @@ def find_quad(area: Area) -> Quad | None:
 
 
 def _best_four(area: Area, found: Sequence[Line]) -> list[Line] | None:
-    rows, columns = np.nonzero(area.inside.any(axis=1))[0], np.nonzero(area.inside.any(axis=0))[0]
-    box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
-    size = float(np.hypot(box[2] - box[0], box[3] - box[1]))
-    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-    outward = [line.turned_from(centre) for line in found]
-    angles = [float(np.arctan2(line.normal[1], line.normal[0])) for line in outward]
-    order = [outward[index] for index in np.argsort(angles, kind="stable")]
-    raster = _Raster(area.inside, box)
+    order = outward_lines(area, found)
+    judge = Judge(area)
     best: tuple[float, list[Line]] | None = None
     for four in itertools.combinations(order, 4):
         quad = quad_of_lines(four)
-        if quad is None or np.abs(quad - centre).max() > 2 * size:
+        if quad is None:
             continue
-        score = raster.iou(quad) + on_sides(area.outline, quad, near=max(0.012 * size, 1.5))
-        if best is None or score > best[0]:
+        score = judge(quad)
+        if score > 0 and (best is None or score > best[0]):
             best = (score, list(four))
     return None if best is None else best[1]
+
+
+def outward_lines(area: Area, found: Sequence[Line]) -> list[Line]:
+    """Turn the normals away from an area's middle and order them clockwise."""
+    box = _box(area)
+    outward = [line.turned_from((box[:2] + box[2:]) / 2) for line in found]
+    angles = [float(np.arctan2(line.normal[1], line.normal[0])) for line in outward]
+    return [outward[index] for index in np.argsort(angles, kind="stable")]
+
+
+def _box(area: Area) -> NDArray[np.float64]:
+    rows, columns = np.nonzero(area.inside.any(axis=1))[0], np.nonzero(area.inside.any(axis=0))[0]
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float64)
+
+
+class Judge:
+    """Scores quads around one area: IoU plus the share of the outline on the quad's sides, 0 … 2.
+
+    A quad that reaches far beyond the area scores 0.
+    """
+
+    def __init__(self, area: Area) -> None:
+        box = _box(area)
+        self._outline = area.outline
+        self._size = float(np.hypot(box[2] - box[0], box[3] - box[1]))
+        self._centre = (box[:2] + box[2:]) / 2
+        self._raster = _Raster(area.inside, box)
+
+    def __call__(self, quad: Quad) -> float:
+        """Score a quad."""
+        if np.abs(quad - self._centre).max() > 2 * self._size:
+            return 0.0
+        near = max(0.012 * self._size, 1.5)
+        return self._raster.iou(quad) + on_sides(self._outline, quad, near=near)
 
 
 class _Raster:

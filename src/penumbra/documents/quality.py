@@ -19,6 +19,7 @@ from penumbra.documents.quad import (
     area_of,
     distances_to,
     fill_quad,
+    shown_share,
 )
 from penumbra.documents.settings import RectifySettings
 
@@ -110,12 +111,15 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
     diagonal = float(np.hypot(*(quad[[2, 3]] - quad[[0, 1]]).T).mean())
     away = float(np.median(distances_to(area.outline, quad))) if len(area.outline) else np.inf
     longer = max(corners.ratio, 1 / corners.ratio)
+    # One whole side may be cut off by the frame; `inside` says how much that takes away.
+    shown = [side for side in range(4) if shown_share(quad, side, size) > 0]
+    seen = [_support(area, quad, side, diagonal) for side in shown]
     return {
         "convexity": area.solidity,
         "agreement": int((drawn & area.inside).sum()) / max(union, 1),
         "straightness": away / diagonal,
         "ratio": abs(float(np.log(longer / settings.ratio))),
-        "support": min(_support(area, quad, side, diagonal) for side in range(4)),
+        "support": min(seen) if len(seen) > 2 else 0.0,
         "inside": area_in_frame(quad, (size[0], size[1])) / area_of(quad),
     }
 

@@ -58,6 +58,7 @@ class Rectified:
             "refused": False,
             "corners": self.corners.to_json(),
             "ratio": self.corners.ratio,
+            "assumed_sides": list(self.corners.assumed),
             "size": {"height": height, "width": width},
             "homography": self.homography.tolist(),
             "quality": self.quality.to_json(),
