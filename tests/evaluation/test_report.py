@@ -27,6 +27,7 @@ from penumbra.evaluation.report import (
     write_report,
 )
 from penumbra.evaluation.report.scores import scored_rows
+from penumbra.evaluation.report.tables import per_class
 from penumbra.inference.prediction import Prediction, entropy
 
 NASTY = "<script>alert('x')</script>\"&"
@@ -228,6 +229,15 @@ def test_eleven_classes_get_a_legend_and_their_own_map(page):
     assert "another class" in written.words("li")
     assert "class 10" in written.words("li")
     assert "The most possible is 2.398." in written.words("p")
+
+
+@pytest.mark.parametrize(("n_classes", "rows"), [(2, False), (11, True)])
+def test_many_classes_are_rows_and_few_are_columns(n_classes, rows):
+    data = make_data(n_classes=n_classes)
+    table = per_class(data)
+    first = {row[0].text for row in table.rows}
+    assert (set(data.per_class) <= first) == rows
+    assert len(table.columns) <= 8
 
 
 @pytest.mark.parametrize("empty", ["one", "nan", "skip"])
