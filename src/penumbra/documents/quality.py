@@ -26,7 +26,10 @@ from penumbra.documents.settings import RectifySettings
 BLUR_WIDTH = 428
 """Longer side in pixels that a crop is brought to before its sharpness is measured: 5 per mm."""
 
-_SATURATED = 250 / 255
+_SATURATED = 254 / 255
+
+_SPOT = 0.035
+"""Of a crop's longer side, 3 mm of ID-1: saturated paper between letters is no glare."""
 
 
 class Ramp(NamedTuple):
@@ -166,10 +169,11 @@ def measure_crop(crop: NDArray[np.generic], known: NDArray[np.bool_]) -> dict[st
     Returns:
         ``sharpness``: variance of the Laplacian over the variance of the grey values, at
         `BLUR_WIDTH`, so that neither contrast nor resolution of the file count; 0 of a crop of
-        one grey. ``glare``: share of pixels that are saturated in every channel.
+        one grey. ``glare``: share of pixels in spots of at least 3 × 3 mm (of ID-1) that are
+        saturated in every channel.
     """
     unit = as_unit(crop)
-    bright = (unit >= _SATURATED).all(axis=2) & known
+    bright = _opened((unit >= _SATURATED).all(axis=2) & known)
     grey = unit.mean(axis=2, dtype=np.float32)
     scale = BLUR_WIDTH / max(grey.shape)
     size = (max(3, round(grey.shape[1] * scale)), max(3, round(grey.shape[0] * scale)))
@@ -181,6 +185,14 @@ def measure_crop(crop: NDArray[np.generic], known: NDArray[np.bool_]) -> dict[st
     detail = cv2.Laplacian(grey, cv2.CV_32F)[inner]
     sharp = float(detail.var(dtype=np.float64)) / spread if spread > 1e-6 else 0.0
     return {"sharpness": sharp, "glare": float(bright.sum() / max(int(known.sum()), 1))}
+
+
+def _opened(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the parts of a mask that a square spot fits into."""
+    side = max(3, round(_SPOT * max(bright.shape)))
+    square = np.ones((side, side), np.uint8)
+    kept = cv2.morphologyEx(bright.astype(np.uint8), cv2.MORPH_OPEN, square)
+    return np.asarray(kept > 0)
 
 
 def as_unit(image: NDArray[np.generic]) -> NDArray[np.float32]:
