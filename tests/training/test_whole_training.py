@@ -11,11 +11,13 @@ from penumbra.data.sample import IGNORE
 from penumbra.errors import SettingsError
 from penumbra.imaging.write import write_mask
 from penumbra.inference.predictor import Predictor
+from penumbra.inference.preprocess import to_working
 from penumbra.training.batches import CropKey, CropSet, batched, usable
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.plan import make_plan
 from penumbra.training.run import Run
+from penumbra.training.validation import validate
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +108,21 @@ def test_a_run_on_whole_frames_trains_predicts_and_resumes(frames, tmp_path, edg
 def test_unknown_edges_are_refused():
     with pytest.raises(SettingsError, match=r"image\.edges"):
         Experiment().with_settings(["image.edges=stretch"])
+
+
+@pytest.mark.parametrize("filters", ["[]", "[{sobel: {mode: replace}}, clahe]"])
+@pytest.mark.parametrize("edges", ["pad", "crop"])
+def test_validation_prepares_what_is_prepared_no_second_time(
+    frames, tmp_path, monkeypatch, edges, filters
+):
+    seen = []
+
+    def watched(predictor, samples, **options):
+        seen.append((predictor.preprocess, samples[0].image))
+        return validate(predictor, samples, **options)
+
+    monkeypatch.setattr("penumbra.training.loop.validate", watched)
+    train(whole(frames, f"image.edges={edges}", f"image.filters={filters}"), tmp_path / "run")
+    preprocess, image = seen[0]
+    again = to_working(image.pixels, preprocess)
+    assert np.array_equal(again.normalised(), image.normalised())
