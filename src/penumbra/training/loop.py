@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
 from penumbra.errors import ModelError, RunError, SettingsError, expected
+from penumbra.imaging.filters import FilterChain
 from penumbra.inference.backend import choose_device, choose_precision
 from penumbra.inference.predictor import Predictor
 from penumbra.models.storage import StoredModel, save_model
@@ -282,7 +283,8 @@ class _Training:
             raise SettingsError(expected("validation", "given samples", "none", "a larger split"))
         predictor = Predictor(
             network,
-            preprocess=self.plan.preprocess,
+            # Working images are filtered already.
+            preprocess=self.plan.preprocess.model_copy(update={"filters": FilterChain()}),
             class_names=self.plan.source.class_names,
             overlap=0.0,
             device=str(self.device),
