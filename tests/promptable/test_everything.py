@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from penumbra.cli.segment import segment
 from penumbra.errors import ImageFileError, SettingsError
 from penumbra.imaging.filters import FilterChain
 from penumbra.imaging.rle import decode_coco
@@ -258,3 +259,13 @@ def test_the_grid_is_asked_in_whole(tiny_sam):
     found = segment_everything(segmenter, image, settings=settings(most_overlap=1))
     asked = {tuple(point) for point in grid_points((64, 64), per_side=8).tolist()}
     assert {region.point for region in found.regions} == asked
+
+
+@pytest.mark.parametrize(("family", "limits"), [("sam", (0.88, 0.95)), ("small", (0.5, 0.6))])
+def test_limits_that_nobody_chose_are_the_familys_and_help_says_them(family, limits):
+    suited = EverythingSettings().suited_to(family_named(family))
+    assert (suited.least_iou, suited.least_stability) == limits
+    chosen = EverythingSettings(least_iou=0).suited_to(family_named(family))
+    assert (chosen.least_iou, chosen.least_stability) == (0, limits[1])
+    for name, limit in zip(("least_iou", "least_stability"), limits, strict=True):
+        assert f"{limit:g}" in str(segment.__annotations__[name])

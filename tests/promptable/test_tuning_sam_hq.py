@@ -53,6 +53,10 @@ def same(a, b):
 
 def answers(network):
     """What a `SamHQModel` says about a fixed image and box."""
+    # The library leaves weights where they lie in their file, and sums round by that: the same
+    # weights give the same bits once they begin at the same places.
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
     pixels = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64).sin()
     with torch.no_grad():
         found = network(pixel_values=pixels, input_boxes=torch.tensor([[[8.0, 8.0, 50.0, 40.0]]]))

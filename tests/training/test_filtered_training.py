@@ -9,12 +9,13 @@ from penumbra.data.layouts import open_source
 from penumbra.errors import SettingsError
 from penumbra.imaging.filters import FilterChain
 from penumbra.inference.predictor import Predictor
-from penumbra.inference.preprocess import Preprocess
+from penumbra.inference.preprocess import Preprocess, to_working
 from penumbra.training.batches import CropKey, CropSet, WorkingSet
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.plan import make_plan
 from penumbra.training.run import Run
+from penumbra.training.validation import validate
 
 YAML = """
 image:
@@ -96,3 +97,18 @@ def test_a_run_keeps_its_filters_and_ends_with_the_same_weights_again(tiny, tmp_
     np.testing.assert_array_equal(
         predictor([image])[0].probabilities, without([CHAIN.apply(image)])[0].probabilities
     )
+
+
+def test_validation_filters_no_second_time(tiny, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(predictor, samples, **options):
+        seen.append((predictor.preprocess, samples[0].image))
+        return validate(predictor, samples, **options)
+
+    monkeypatch.setattr("penumbra.training.loop.validate", watched)
+    train(tiny.with_settings(["image.filters=[{sobel: {mode: replace}}, clahe]",
+                              "training.epochs=1"]), tmp_path / "run")  # fmt: skip
+    preprocess, image = seen[0]
+    again = to_working(image.pixels, preprocess)
+    np.testing.assert_array_equal(again.normalised(), image.normalised())
