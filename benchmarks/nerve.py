@@ -41,21 +41,15 @@ DATA = Path(os.environ.get("PENUMBRA_REAL_DATA", ROOT.parent / "shared" / "data"
 NAME = "nerve"
 WANTED = {"dice_pooled": 0.75, "dice": 0.73}
 METRICS = ("dice_pooled", "dice", "iou", "boundary_f1", "hd95", "nll", "ece")
-AUGMENTATION = {
-    "symmetry": "horizontal", "rotation": 20.0, "scale": 0.2, "shift": 0.1,
-    "brightness": 0.4, "contrast": 0.3, "gamma": 1.5, "noise": 0.1, "blur": 1.0,
-}  # fmt: skip
 MODELS: dict[str, dict[str, Any]] = {
     "unet": {
-        "model": {"name": "unet", "arguments": {"width": 24}},
-        "image": {"size": 96, "fit": "resize"},
-        "augmentation": AUGMENTATION,
+        "model": {"name": "unet", "arguments": {"width": 16}},
+        "image": {"size": 128, "fit": "resize"},
         "training": {"batch_size": 8},
     },
     "vgg16-unet": {
         "model": {"name": "vgg16-unet", "arguments": {"batch_norm": True}},
         "image": {"size": 96, "fit": "resize"},
-        "augmentation": AUGMENTATION,
         "training": {"batch_size": 8},
     },
 }
