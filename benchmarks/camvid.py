@@ -7,7 +7,8 @@
 
 Void is ignored in training and in scoring. The figure that the field gives is the IoU of each
 class pooled over all test pixels, averaged over the eleven; the mean over images stands beside it.
-Settings were chosen on the validation split. A stopped training goes on from its last epoch, and
+Settings were set once, before any figure was seen; the weights kept are the best on
+validation. A stopped training goes on from its last epoch, and
 FOLDER/seed-N/report holds the report with its row for every class.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import sys
 import time
@@ -103,7 +104,14 @@ def verb(function: Callable[Params, Finished]) -> Callable[Params, None]:
         if finished.code:
             raise typer.Exit(finished.code)
 
+    run.__doc__ = _flowing(function.__doc__)
     return run
+
+
+def _flowing(docstring: str | None) -> str:
+    """Give a docstring whose paragraphs are lines each, so that --help wraps them to the window."""
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _print_error(kind: str, message: str, *, as_json: bool) -> None:

@@ -12,6 +12,8 @@ from penumbra.documents.lines import Line, find_lines, fit_line
 from penumbra.documents.outline import Area
 from penumbra.documents.quad import Judge, Quad, is_convex, outward_lines, refined, shown_share
 
+_OPEN = np.deg2rad(0.5)
+
 FOCAL = 1.0
 """Focal length of a telephone's camera in units of its frame's longer side."""
 
@@ -68,6 +70,45 @@ def find_cut_quad(area: Area, ratio: float) -> Quad | None:
         ]
         best = _best(judge, quads_of_three(sides, size, ratio))
     return best
+
+
+def placement_doubt(quad: Quad, assumed: int, size: tuple[int, ...], ratio: float) -> float:
+    """Compute how far a side outside the frame moves when the one opposite turns by half a degree.
+
+    The card's tilt is read off the angles at the side that is seen. Where that side passes near
+    the middle of the frame they hardly depend on the tilt, and half a degree, which is what a good
+    mask leaves open, sends the far corners anywhere.
+
+    Args:
+        quad: (4, 2) corners, clockwise on a screen.
+        assumed: number of the side outside the frame; side k runs from corner k to corner k + 1.
+        size: (height, width) of the photograph.
+        ratio: longer side of the card over its shorter one.
+
+    Returns:
+        The farther of both corners' ways over the quad's diagonal, the larger of both turns; it is
+        infinite where no card is left.
+    """
+    before, middle, after = (
+        np.roll(quad, -side, axis=0)[:2] for side in ((assumed + k) % 4 for k in (1, 2, 3))
+    )
+    inside = quad.mean(axis=0)
+    sides = [fit_line(ends, scale=1.0).turned_from(inside) for ends in (before, after)]
+    far = quad[[assumed, (assumed + 1) % 4]]
+    worst = 0.0
+    for angle in (-_OPEN, _OPEN):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        centre = middle.mean(axis=0)
+        turned = fit_line((middle - centre) @ turn.T + centre, scale=1.0).turned_from(inside)
+        made = [_complete(sides[0], turned, sides[1], size, k) for k in (ratio, 1 / ratio)]
+        ways = [_way(far, each) for each in made if each is not None]
+        worst = max(worst, min(ways, default=np.inf))
+    return worst / float(np.hypot(*(quad[2] - quad[0])))
+
+
+def _way(far: NDArray[np.float64], quad: Quad) -> float:
+    """Give the farther of two corners' ways to the nearest corners of a quad."""
+    return float(np.hypot(*np.moveaxis(far[:, None] - quad, -1, 0)).min(axis=1).max())
 
 
 def _best(judge: Judge, quads: Sequence[Quad]) -> Quad | None:
