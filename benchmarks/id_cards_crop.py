@@ -190,7 +190,7 @@ def smoke() -> None:
         make_id_cards(out / "trained", count=24, frame=(160, 284), seed=1, templates=8)
         make_id_cards(out / "tested", count=4, frame=(240, 426), seed=2, templates=4)
         SETTINGS["image"] = {**SETTINGS["image"], "size": 64}
-        run = run_seed(out, 0, minutes=0.3, threads=1)
+        run = run_seed(out, 0, minutes=0.15, threads=1)
         found = summary(test_generated(Predictor.load(run.folder), out / "tested"), limit=0.5)
     if not 0 <= found["mask_iou"] <= 1 or found["photographs"] != 4:
         raise SystemExit(f"figures out of their range: {found}")

@@ -191,7 +191,7 @@ def smoke() -> None:
         rows = []
         for model, settings in MODELS.items():
             settings["image"] = {"size": 64, "fit": "resize"}
-            row = run_seed(f"folder:{out / 'set'}", out, model, 0, minutes=0.2, threads=1)
+            row = run_seed(f"folder:{out / 'set'}", out, model, 0, minutes=0.1, threads=1)
             rows.append(row)
     for row in rows:
         if not 0 <= row["overall"]["dice_pooled"] <= 1:

@@ -206,11 +206,11 @@ def smoke() -> None:
     """Go the whole way on fewer frames."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        half = make_set(out, count=240, size=48)
+        half = make_set(out, count=160, size=48)
         SETTINGS["model"]["arguments"] = {"width": 6, "depth": 3}
         SETTINGS["image"] = {"size": 48}
-        rows = run_seed(half, out, 0, minutes=0.2, threads=1)
-        print(write_table(rows, {"minutes": 0.2, "conditions": conditions()}))
+        rows = run_seed(half, out, 0, minutes=0.1, threads=1)
+        print(write_table(rows, {"minutes": 0.1, "conditions": conditions()}))
     if [row["way"] for row in rows] != list(WAYS) or not rows[0]["frames"]:
         raise SystemExit("a way is missing, or frames")
 

@@ -24,12 +24,13 @@ from penumbra.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from penumbra.data.source import Source
     from penumbra.inference.submit import NamedImage
 
 
 @verb
 def submit(
-    run: Annotated[Path, typer.Argument(help="A run folder; with --to-masks a submission.csv.")],
+    run: Annotated[Path, typer.Argument(help="A run folder or classical:NAME; with --to-masks a submission.csv.")],
     source: Annotated[
         str | None,
         typer.Argument(help="LAYOUT:PATH, a path, a manifest, or a bare folder of images."),
@@ -60,7 +61,8 @@ def submit(
 ) -> Finished:
     """Segment images into img,pixels: run lengths down the columns, pixels numbered from 1.
 
-    An image that cannot be read is a finding, its cell is empty, and the exit status is 1. With
+    An image that cannot be read, or gives NaN, is a finding, its cell is empty, and the exit status
+    is 1. A classical method is told what is foreground: classical:otsu,foreground=bright. With
     --to-masks a table becomes NAME_mask.png again; sizes are those of SOURCE's images, or --size.
     """
     from penumbra.errors import SettingsError, expected
@@ -91,10 +93,10 @@ def _table(
     json: bool,
     options: dict[str, Any],
 ) -> Finished:
-    from penumbra.inference.predictor import Predictor
+    from penumbra.inference.contract import load_predictor
     from penumbra.inference.submit import submit as write
 
-    predictor = Predictor.load(run, **options)
+    predictor = load_predictor(run, **options)
     images = _images(source, split, run=run)
     done = write(predictor, images, out, seed=seed, progress=track)
     if not json:
@@ -144,7 +146,6 @@ def _masks(
 
 def _images(source: str, split: SplitName, *, run: Path | None = None) -> list[NamedImage]:
     """List the images of a source, or of a bare folder, whose files' stems are the names."""
-    from penumbra.data.layouts import open_source
     from penumbra.data.layouts.base import in_natural_order
     from penumbra.imaging.files import looks_like_image, read_image
     from penumbra.inference.submit import NamedImage
@@ -152,17 +153,30 @@ def _images(source: str, split: SplitName, *, run: Path | None = None) -> list[N
     if _is_bare(Path(source)):
         files = in_natural_order(p for p in Path(source).iterdir() if looks_like_image(p))
         return [NamedImage(file.stem, functools.partial(read_image, file)) for file in files]
-    if run is None:
-        opened = open_source(source)
-    else:
-        from penumbra.training.run import Run
-        from penumbra.training.samples import open_for_run
-
-        opened = open_for_run(Run(run), source, split=split.value, with_masks=False)
+    opened = _opened(source, split, run)
     return [
         NamedImage(record.id, functools.partial(opened.read_image, record.image))
         for record in opened.records
     ]
+
+
+def _opened(source: str, split: SplitName, run: Path | None) -> Source:
+    """Open the samples of a split: that of the manifest, of the run, or `train`'s by default."""
+    from penumbra.data.layouts import open_source
+    from penumbra.data.split import select
+    from penumbra.inference.classical.catalogue import is_classical
+
+    if run is not None and not is_classical(run):
+        from penumbra.training.run import Run
+        from penumbra.training.samples import open_for_run
+
+        return open_for_run(Run(run), source, split=split.value, with_masks=False)
+    if run is None or split is SplitName.all:
+        return open_source(source)
+    from penumbra.training.experiment import SplitSettings
+    from penumbra.training.plan import open_split_source
+
+    return select(*open_split_source(source, split=SplitSettings()), split.value)
 
 
 def _is_bare(folder: Path) -> bool:

@@ -86,8 +86,8 @@ def placement_doubt(quad: Quad, assumed: int, size: tuple[int, ...], ratio: floa
         ratio: longer side of the card over its shorter one.
 
     Returns:
-        The farther of both corners' ways over the quad's diagonal, the larger of both turns; it is
-        infinite where no card is left.
+        The farther of both corners' ways over the quad's diagonal, the larger of both turns, in
+        [0, 1]; 1 also where no card is left.
     """
     before, middle, after = (
         np.roll(quad, -side, axis=0)[:2] for side in ((assumed + k) % 4 for k in (1, 2, 3))
@@ -103,7 +103,7 @@ def placement_doubt(quad: Quad, assumed: int, size: tuple[int, ...], ratio: floa
         made = [_complete(sides[0], turned, sides[1], size, k) for k in (ratio, 1 / ratio)]
         ways = [_way(far, each) for each in made if each is not None]
         worst = max(worst, min(ways, default=np.inf))
-    return worst / float(np.hypot(*(quad[2] - quad[0])))
+    return min(worst / float(np.hypot(*(quad[2] - quad[0]))), 1.0)
 
 
 def _way(far: NDArray[np.float64], quad: Quad) -> float:

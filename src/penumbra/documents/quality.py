@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.documents.corners import Corners
+from penumbra.documents.hidden_side import placement_doubt
 from penumbra.documents.outline import Area
 from penumbra.documents.quad import (
     Quad,
@@ -53,6 +54,9 @@ RAMPS: Mapping[str, Ramp] = {
     "ratio": Ramp(0.30, 0.10, "its sides are not as a card's: the ratio is off by {:.0%}"),
     "support": Ramp(0.20, 0.60, "a side is hidden: {:.0%} of it is seen"),
     "inside": Ramp(0.55, 0.95, "it leaves the frame: {:.0%} of it is inside"),
+    "placement": Ramp(
+        0.12, 0.04, "where its side outside the frame is cannot be told: within {:.0%} of its diagonal"
+    ),
     "sharpness": Ramp(0.002, 0.010, "the crop is blurred: its sharpness is {:.4f}"),
     "glare": Ramp(0.40, 0.05, "glare hides it: {:.0%} of the crop is saturated"),
     "certainty": Ramp(0.70, 0.30, "its border is in doubt: by {:.0%} of the most there can be"),
@@ -107,6 +111,7 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
         from the quad's sides over the quad's diagonal. ``ratio``: |ln(true ratio / expected)|.
         ``support``: of the side that is seen least, the share of its length inside the frame
         with outline near it. ``inside``: share of the quad's area inside the frame.
+        ``placement``, only where a side was placed by the ratio: see `placement_doubt`.
     """
     quad, size = corners.points, area.inside.shape
     drawn = fill_quad(quad, (size[0], size[1]))
@@ -117,6 +122,11 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
     # One whole side may be cut off by the frame; `inside` says how much that takes away.
     shown = [side for side in range(4) if shown_share(quad, side, size) > 0]
     seen = [_support(area, quad, side, diagonal) for side in shown]
+    placed = {
+        "placement": placement_doubt(quad, side, size, settings.ratio)
+        for side in range(4)
+        if side not in shown and corners.assumed
+    }
     return {
         "convexity": area.solidity,
         "agreement": int((drawn & area.inside).sum()) / max(union, 1),
@@ -124,6 +134,7 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
         "ratio": abs(float(np.log(longer / settings.ratio))),
         "support": min(seen) if len(seen) > 2 else 0.0,
         "inside": area_in_frame(quad, (size[0], size[1])) / area_of(quad),
+        **placed,
     }
 
 

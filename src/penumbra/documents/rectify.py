@@ -135,6 +135,8 @@ def rectify_all(
     """
     settings = settings or RectifySettings()
     _check(image, prediction)
+    if prediction.emptied:
+        return [Refused(("no card is in the frame, says the run's presence rule",))]
     foreground = checked_map(np.clip(prediction.foreground, 0, 1))
     areas = large_areas(foreground, settings)
     if not areas:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penumbra.data.source import Source
-from penumbra.errors import ImageFileError, SourceError, expected
+from penumbra.errors import ImageFileError, NotFiniteError, SourceError, expected
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.presence import PresenceRule
 from penumbra.inference.presence_fit import Outlined, fit_presence
@@ -20,7 +20,7 @@ def outlined(
 ) -> Iterator[Outlined]:
     """Predict the samples of a source one by one and count what `fit_presence` needs.
 
-    Samples that cannot be read, or have no mask, are left out.
+    Samples that cannot be read, have no mask, or for which the network gives NaN are left out.
 
     Args:
         predictor: without a presence rule.
@@ -35,7 +35,10 @@ def outlined(
             continue
         if sample.mask is None:
             continue
-        (found,) = predictor([sample.image], seed=seed)
+        try:
+            (found,) = predictor([sample.image], seed=seed)
+        except NotFiniteError:
+            continue
         yield Outlined.of(found.mask, sample.mask, group=sample.group, probability=found.presence)
 
 
@@ -43,6 +46,7 @@ def choose_presence(
     run: Path | str,
     source: Source,
     *,
+    calibrated: bool = True,
     seed: int = 0,
     device: str = "auto",
     progress: Progress = silent,
@@ -52,6 +56,7 @@ def choose_presence(
     Args:
         run: the run folder, with a presence head or without.
         source: samples that the network was not trained on.
+        calibrated: whether the run's calibration, where it has one, says which passes.
         seed: of the passes.
         device: where the network runs.
         progress: wraps the samples.
@@ -61,7 +66,7 @@ def choose_presence(
         SourceError: no sample has a mask that can be read.
     """
     folder = Path(run)
-    predictor = Predictor.load(folder, presence=False, device=device)
+    predictor = Predictor.load(folder, presence=False, calibration=calibrated, device=device)
     images = list(outlined(predictor, source, seed=seed, progress=progress))
     if not images:
         raise SourceError(

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from penumbra.data.sample import Finding
 from penumbra.data.submission import write_submission
-from penumbra.errors import ImageFileError, SettingsError, SourceError, expected
-from penumbra.inference.predictor import Predictor
+from penumbra.errors import (
+    ImageFileError,
+    NotFiniteError,
+    SettingsError,
+    SourceError,
+    expected,
+)
+from penumbra.inference.contract import ImagePredictor
 from penumbra.progress import Progress, silent
 
 
@@ -35,9 +41,9 @@ class Submitted:
 
     Attributes:
         rows: of the table.
-        empty: rows without foreground, those of unreadable images among them.
+        empty: rows without foreground, those of findings among them.
         sizes: (height, width) of the images that were read.
-        findings: images that could not be read.
+        findings: images that could not be read, or for which a network gave NaN.
     """
 
     rows: int = 0
@@ -47,7 +53,7 @@ class Submitted:
 
 
 def submit(
-    predictor: Predictor,
+    predictor: ImagePredictor,
     images: Sequence[NamedImage],
     path: str | Path,
     *,
@@ -56,11 +62,11 @@ def submit(
 ) -> Submitted:
     """Segment images and write ``img,pixels``: pairs "start length" from 1, down the columns.
 
-    An image that cannot be read is a finding and has an empty cell, since a table that lacks a
-    row is refused whole.
+    An image that cannot be read, or for which a network gives NaN, is a finding and has an empty
+    cell, since a table that lacks a row is refused whole.
 
     Args:
-        predictor: of two classes.
+        predictor: of two classes; a network or a classical method.
         images: one per row, in this order.
         path: the CSV file.
         seed: of the passes.
@@ -91,13 +97,17 @@ def submit(
 
 
 def _mask(
-    predictor: Predictor, image: NamedImage, done: Submitted, *, seed: int
+    predictor: ImagePredictor, image: NamedImage, done: Submitted, *, seed: int
 ) -> NDArray[np.uint8] | None:
     try:
         pixels = image.read()
         (prediction,) = predictor([pixels], seed=seed)
     except (ImageFileError, SourceError) as error:
         done.findings.append(Finding("unreadable", "error", (image.name,), str(error)))
+        return None
+    except NotFiniteError as error:
+        text = f"{image.name}: {error}"
+        done.findings.append(Finding("not-finite", "error", (image.name,), text))
         return None
     done.sizes.add((pixels.shape[0], pixels.shape[1]))
     return prediction.mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -14,6 +15,19 @@ from torch import Tensor, nn
 from penumbra.errors import ModelError, expected
 
 Build = Literal["keywords", "config"]
+
+FAILS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What somebody else's network raises where keywords or an image do not suit it."""
 
 BUILDERS = ("torchvision.models.segmentation.",)
 """Packages whose functions may be called to build a network; of others only classes are.
@@ -105,9 +119,12 @@ def build_module(
     make: Callable[..., Any] = _maker(target, build)
     try:
         made = make(**keywords)
-    except (TypeError, ValueError, KeyError) as error:
+    except FAILS as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            expected(f"`keywords` of {target}", "those of its constructor", error, "its help")
+            expected(
+                f"`keywords` of {target}", "those of its constructor", reason[0], "its help"
+            )
         ) from error
     if not isinstance(made, nn.Module):
         raise ModelError(expected(f"what {target} builds", "a network", type(made).__name__,
@@ -119,7 +136,9 @@ def _maker(target: str, build: Build) -> Callable[..., Any]:
     if build not in ("keywords", "config"):
         raise ModelError(expected("`build`", "'keywords' or 'config'", repr(build), "'keywords'"))
     if target.startswith(BUILDERS) and inspect.isfunction(found := _found(target)):
-        return found
+        # They fetch the backbone's weights unless they are told not to.
+        fetched = [key for key in ("weights_backbone",) if key in inspect.signature(found).parameters]
+        return functools.partial(found, **dict.fromkeys(fetched))
     cls = import_module_class(target)
     if build == "keywords":
         return cls

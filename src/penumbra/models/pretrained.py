@@ -162,8 +162,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == SAFETENSORS:
             return load_file(path)
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError,
-            AttributeError, pickle.UnpicklingError, struct.error) as error:  # fmt: skip
+    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError,
+            AssertionError, AttributeError, MemoryError, pickle.UnpicklingError,
+            struct.error) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise ModelError(
             expected(f"the weights {path}", "a file of tensors and nothing else", reason,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from penumbra.errors import ModelError, expected
 from penumbra.models.foreign import (
+    FAILS,
     Build,
     build_module,
     import_module_class,
@@ -24,17 +25,6 @@ __all__ = ["Wrapped", "import_module_class", "refuse_code_in"]
 
 _TRIAL = 64
 """Least side of the image that a module is tried on when it is built."""
-
-_FAILS = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    AssertionError,
-)
-
 
 class Wrapped(StoredModel):
     """Any torch module under the house's contract: image in, logits out at the same size.
@@ -135,7 +125,7 @@ class Wrapped(StoredModel):
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 logits = self(image)
-        except _FAILS as error:
+        except FAILS as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
                 expected(

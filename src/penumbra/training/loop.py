@@ -313,9 +313,10 @@ class _Training:
         """Choose what empties masks on the validation split, for the weights that were kept."""
         if head_of(self.network) is None or self.plan.val is None:
             return
+        # A calibration that lies here is of the weights that a resumed run had before.
         rule = choose_presence(
-            self.run.folder, self.plan.val, seed=self.settings.seed, device=str(self.device),
-            progress=self.progress,
+            self.run.folder, self.plan.val, calibrated=False, seed=self.settings.seed,
+            device=str(self.device), progress=self.progress,
         )  # fmt: skip
         rule.write(self.run.folder)
 

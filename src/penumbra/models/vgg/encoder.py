@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from penumbra.errors import ModelError, expected
+from penumbra.models.presence import head_of, restore_presence
 from penumbra.models.storage import StoredModel
 from penumbra.models.unet.blocks import pad_to_multiple
 from penumbra.models.vgg.layout import (
@@ -207,6 +208,9 @@ class VGGNetwork(StoredModel):
         first = "encoder.features.0.weight"
         state[first] = fold_channels(state[first])
         made = type(self)(**(self.arguments | {"n_channels": 1, "fold": True}))
+        head = head_of(self)
+        if head is not None:
+            restore_presence(made, head.to_json())
         made.load_state_dict(state)
         return made.train(self.training)
 
