@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from penumbra.documents import RectifySettings, corners_of
 from penumbra.documents.corners import true_ratio
+from penumbra.documents.hidden_side import placement_doubt
 from penumbra.errors import SettingsError
 from penumbra.imaging.polygons import Polygon, polygons_to_mask
 
@@ -101,7 +102,11 @@ def test_a_short_side_outside_the_frame_is_placed_by_the_ratio(scene, turn, midd
     upright = RectifySettings(size=(270, 428)) if side == "bottom" else None
     found = corners_of(mask_of(quad), settings=upright)
     assert found.assumed == (side,)
-    assert scene.worst_corner(found.points, quad) < 0.04
+    number = ("top", "right", "bottom", "left").index(side)
+    doubt = placement_doubt(found.points, number, SIZE, RectifySettings().ratio)
+    # Where the frame's middle lies on the side that is seen, nothing tells how the card is tilted;
+    # `rectify` refuses that, and all others are placed as well as sides that are seen.
+    assert scene.worst_corner(found.points, quad) < (0.04 if doubt > 0.12 else 0.003)
 
 
 def test_a_long_side_outside_the_frame_is_not_guessed(scene):

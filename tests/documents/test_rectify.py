@@ -1,5 +1,7 @@
 """A straight crop is complete and the right way round, or there is none and the reason is said."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -192,6 +194,27 @@ def test_of_two_cards_the_larger_is_cropped(scene):
     (first, _), image, mask = two_cards(scene)
     found = rectify(image, scene.prediction_of(soft(mask)))
     assert scene.worst_corner(found.corners.points, first) < 0.01
+
+
+def test_an_image_that_the_presence_rule_emptied_has_no_card(scene):
+    quad = scene.seen_quad()
+    image, mask = scene.photograph(quad, SIZE)
+    emptied = dataclasses.replace(scene.prediction_of(mask), emptied=True)
+    assert "presence rule" in reasons_of(rectify(image, emptied))
+
+
+@pytest.mark.parametrize(("column", "refused"), [(118, True), (121, True), (158, False)])
+def test_a_side_that_nothing_places_is_not_guessed(scene, column, refused):
+    # The side that is seen passes the frame's middle by 0, 3 and 40 pixels.
+    quad = scene.seen_quad(width=400, turn=-0.1, middle=(column, 250))
+    found = crop_of(scene, quad)
+    assert found.corners.assumed == ("left",)
+    assert found.quality.parts["placement"] == (0 if refused else 1)
+    if refused:
+        assert "cannot be told" in reasons_of(found)
+    else:
+        assert isinstance(found, Rectified)
+        assert scene.worst_corner(found.corners.points, quad) < 0.01
 
 
 def test_all_cards_are_cropped_where_all_are_asked_for(scene):

@@ -55,7 +55,9 @@ RAMPS: Mapping[str, Ramp] = {
     "support": Ramp(0.20, 0.60, "a side is hidden: {:.0%} of it is seen"),
     "inside": Ramp(0.55, 0.95, "it leaves the frame: {:.0%} of it is inside"),
     "placement": Ramp(
-        0.12, 0.04, "where its side outside the frame is cannot be told: within {:.0%} of its diagonal"
+        0.12,
+        0.04,
+        "where its side outside the frame is cannot be told: {:.0%} of its diagonal are open",
     ),
     "sharpness": Ramp(0.002, 0.010, "the crop is blurred: its sharpness is {:.4f}"),
     "glare": Ramp(0.40, 0.05, "glare hides it: {:.0%} of the crop is saturated"),
@@ -122,11 +124,8 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
     # One whole side may be cut off by the frame; `inside` says how much that takes away.
     shown = [side for side in range(4) if shown_share(quad, side, size) > 0]
     seen = [_support(area, quad, side, diagonal) for side in shown]
-    placed = {
-        "placement": placement_doubt(quad, side, size, settings.ratio)
-        for side in range(4)
-        if side not in shown and corners.assumed
-    }
+    hidden = [side for side in range(4) if side not in shown]
+    placed = [placement_doubt(quad, side, size, settings.ratio) for side in hidden]
     return {
         "convexity": area.solidity,
         "agreement": int((drawn & area.inside).sum()) / max(union, 1),
@@ -134,7 +133,7 @@ def measure_shape(area: Area, corners: Corners, settings: RectifySettings) -> di
         "ratio": abs(float(np.log(longer / settings.ratio))),
         "support": min(seen) if len(seen) > 2 else 0.0,
         "inside": area_in_frame(quad, (size[0], size[1])) / area_of(quad),
-        **placed,
+        **({"placement": max(placed)} if placed else {}),
     }
 
 
