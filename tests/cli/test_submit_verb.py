@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from typer.testing import CliRunner
 
 from penumbra.cli.main import app
 from penumbra.data.layouts import open_source
+from penumbra.errors import NotFiniteError
 from penumbra.imaging.files import read_mask_file
+from penumbra.inference.classical.predictor import ClassicalPredictor
 from penumbra.inference.predictor import Predictor
+from penumbra.inference.submit import NamedImage, submit
 
 
 def penumbra(*arguments):
@@ -95,6 +99,44 @@ def test_rows_that_do_not_fit_are_findings_and_the_others_are_drawn(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["1_mask.png", "4_mask.png"]
     assert read_mask_file(out / "1_mask.png")[:, 0].tolist() == [1, 1, 0]
     assert "file name without folders" in result.output
+
+
+def test_a_classical_method_fills_the_table_too(phantom, tmp_path):
+    method, out = "classical:otsu,foreground=bright", tmp_path / "submission.csv"
+    result = penumbra("submit", method, f"folder:{phantom}", "--out", out, "--threshold", 0.7)
+    assert result.exit_code == 0, result.output
+    predictor = ClassicalPredictor(method, threshold=0.7)
+    for row, sample in zip(rows_of(out), open_source(f"folder:{phantom}"), strict=True):
+        mask = predictor([sample.image])[0].mask
+        assert np.array_equal(drawn(row["pixels"], mask.shape), mask)
+    part = tmp_path / "test.csv"
+    result = penumbra("submit", method, f"folder:{phantom}", "--out", part, "--split", "test")
+    assert result.exit_code == 0, result.output
+    assert 0 < len(rows_of(part)) < len(rows_of(out))
+
+
+def test_a_classical_method_is_told_what_is_foreground(phantom, tmp_path):
+    result = penumbra("submit", "classical:otsu", f"folder:{phantom}", "--out", tmp_path / "s.csv")
+    assert result.exit_code == 1
+    assert "foreground=bright" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_that_gives_nan_keeps_its_row_and_stops_nothing(tmp_path):
+    class Sour:
+        class_names, threshold = ("background", "foreground"), 0.5
+
+        def __call__(self, images, *, seed=0):
+            if images[0].max() > 200:
+                raise NotFiniteError("Expected what the network gives to be finite.")
+            return [SimpleNamespace(mask=np.ones(images[0].shape[:2], np.uint8))]
+
+    images = [NamedImage(str(value), lambda value=value: np.full((2, 3, 1), value, np.uint8))
+              for value in (10, 250, 20)]  # fmt: skip
+    done = submit(Sour(), images, tmp_path / "s.csv")
+    assert [row["pixels"] for row in rows_of(tmp_path / "s.csv")] == ["1 6", "", "1 6"]
+    ((kind, samples),) = [(finding.kind, finding.samples) for finding in done.findings]
+    assert (kind, samples, done.empty) == ("not-finite", ("250",), 1)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @verb
 def submit(
-    run: Annotated[Path, typer.Argument(help="A run folder or classical:NAME; with --to-masks a submission.csv.")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="A run folder or classical:NAME; with --to-masks a submission.csv."),
+    ],
     source: Annotated[
         str | None,
         typer.Argument(help="LAYOUT:PATH, a path, a manifest, or a bare folder of images."),
