@@ -6,11 +6,14 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from penumbra.cli.main import app
 from penumbra.imaging.write import read_unit_map
+from penumbra.models.storage import save_model
+from penumbra.models.wrap import Wrapped
 
 QUAD = np.array([[60, 50], [250, 70], [240, 190], [50, 168]], np.float32)
 
@@ -92,9 +95,59 @@ def test_a_limit_of_one_refuses_and_removes_an_earlier_crop(photos, tmp_path):
     assert not (out / "card_card.png").exists()
 
 
+@pytest.fixture
+def upper_half(tmp_path):
+    """A run whose network finds what is more red than blue."""
+    keywords = {"in_channels": 3, "out_channels": 1, "kernel_size": 1}
+    network = Wrapped(3, 1, target="torch.nn.Conv2d", keywords=keywords, multiple=1)
+    with torch.no_grad():
+        network.module.weight.copy_(torch.tensor([60.0, 0.0, -60.0]).view(1, 3, 1, 1))
+        network.module.bias.zero_()
+    preprocess = {"size": 64, "fit": "crop", "channels": 3}
+    names = ["lower", "upper"]
+    save_model(tmp_path / "upper", network,
+               details={"preprocess": preprocess, "class_names": names})  # fmt: skip
+    return tmp_path / "upper"
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_a_run_turns_crops_upright(photos, tmp_path, upper_half, turns):
+    image = bright_card([QUAD]).astype(float)
+    middle = np.linspace(QUAD[[0, 3], 1].mean(), QUAD[[1, 2], 1].mean(), 320)
+    above = np.arange(240)[:, None] < middle
+    # Red above, blue below, and as bright as before.
+    image += np.where(above[..., None], (25, 0, -25), (-25, 0, 25)) * (image > 0)
+    image = np.rot90(np.clip(image, 0, 255).astype(np.uint8), turns)
+    Image.fromarray(np.ascontiguousarray(image)).save(photos / "card.png")
+    out = tmp_path / "out"
+    predict(photos / "card.png", "--rectify", "--size", "428x270", "--orient", upper_half,
+            "--out", out)  # fmt: skip
+    (card,) = json.loads((out / "card.json").read_text())["cards"]
+    assert card["rotation"]["known"]
+    assert card["rotation"]["turned_by"] == 90 * turns
+    assert card["rotation"]["candidates"] == [0]
+    crop = np.asarray(Image.open(out / card["files"]["card"])).astype(float)
+    assert (crop[:110, :, 0] - crop[:110, :, 2]).mean() > 30
+    assert (crop[160:, :, 2] - crop[160:, :, 0]).mean() > 30
+    # The corners are those of the card as it reads.
+    read = QUAD if turns == 0 else np.array([320, 240]) - QUAD
+    np.testing.assert_allclose(list(card["corners"].values()), read, atol=2)
+
+
+def test_a_run_that_cannot_tell_leaves_the_crop_and_says_so(photos, tmp_path, upper_half):
+    out = tmp_path / "out"
+    predict(photos / "card.png", "--rectify", "--orient", upper_half, "--out", out)
+    (card,) = json.loads((out / "card.json").read_text())["cards"]
+    assert card["rotation"]["known"] is False
+    assert card["rotation"]["candidates"] == [0, 180]
+    assert set(card["rotation"]["margins"]) == {"0", "180"}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--orient", "runs/upper"], "--orient"),
+        (["--rectify", "--orient", "runs/nowhere"], "nowhere"),
         (["--size", "856x540"], "--size"),
         (["--all-cards"], "--all-cards"),
         (["--rectify", "--size", "856"], "WIDTHxHEIGHT"),
