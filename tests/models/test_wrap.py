@@ -139,6 +139,34 @@ def test_wrong_keywords_are_refused():
         Wrapped(1, 1, target="torch.nn.Conv2d", keywords={"no": 1})
 
 
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, ZeroDivisionError, ImportError])
+def test_whatever_a_constructor_raises_is_one_sentence(monkeypatch, error):
+    class Picky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            raise error("this many\nlines")
+
+    monkeypatch.setattr(torch.nn, "Picky", Picky, raising=False)
+    with pytest.raises(ModelError, match=r"keywords.* this many\. Try"):
+        Wrapped(1, 1, target="torch.nn.Picky")
+
+
+def test_torchvisions_functions_fetch_no_backbone_unless_it_is_named(monkeypatch):
+    asked = []
+
+    def make(num_classes, weights_backbone="IMAGENET1K_V1"):
+        asked.append(weights_backbone)
+        return Foreign("dict", channels=3)
+
+    module = ModuleType("torchvision.models.segmentation")
+    module.fcn_tiny = make
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for named in ({}, {"weights_backbone": "DEFAULT"}):
+        Wrapped(3, 2, target=f"{module.__name__}.fcn_tiny", output="out", stride=4,
+                keywords={"num_classes": 2, **named})  # fmt: skip
+    assert asked == [None, "DEFAULT"]
+
+
 def test_functions_are_called_in_torchvision_alone(monkeypatch):
     def make(num_classes):
         return Foreign("dict", channels=3) if num_classes == 2 else "no network"

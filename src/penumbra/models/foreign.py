@@ -35,6 +35,8 @@ BUILDERS = ("torchvision.models.segmentation.",)
 A function named by a run from elsewhere could do anything. Those of torchvision only build.
 """
 
+_BACKBONE = "weights_backbone"
+
 
 def _found(target: str) -> Any:
     package, _, name = target.rpartition(".")
@@ -122,9 +124,7 @@ def build_module(
     except FAILS as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            expected(
-                f"`keywords` of {target}", "those of its constructor", reason[0], "its help"
-            )
+            expected(f"`keywords` of {target}", "those of its constructor", reason[0], "its help")
         ) from error
     if not isinstance(made, nn.Module):
         raise ModelError(expected(f"what {target} builds", "a network", type(made).__name__,
@@ -137,8 +137,8 @@ def _maker(target: str, build: Build) -> Callable[..., Any]:
         raise ModelError(expected("`build`", "'keywords' or 'config'", repr(build), "'keywords'"))
     if target.startswith(BUILDERS) and inspect.isfunction(found := _found(target)):
         # They fetch the backbone's weights unless they are told not to.
-        fetched = [key for key in ("weights_backbone",) if key in inspect.signature(found).parameters]
-        return functools.partial(found, **dict.fromkeys(fetched))
+        fetches = _BACKBONE in inspect.signature(found).parameters
+        return functools.partial(found, **{_BACKBONE: None}) if fetches else found
     cls = import_module_class(target)
     if build == "keywords":
         return cls

@@ -26,6 +26,7 @@ __all__ = ["Wrapped", "import_module_class", "refuse_code_in"]
 _TRIAL = 64
 """Least side of the image that a module is tried on when it is built."""
 
+
 class Wrapped(StoredModel):
     """Any torch module under the house's contract: image in, logits out at the same size.
 
