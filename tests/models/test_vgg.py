@@ -8,6 +8,7 @@ from torch import nn
 
 from penumbra.errors import ModelError
 from penumbra.models.catalogue import build_model
+from penumbra.models.presence import attach_presence, watched
 from penumbra.models.vgg.encoder import VGG16Encoder, fold_channels
 from penumbra.models.vgg.fcn import VGG16FCN8s, bilinear_kernel
 from penumbra.models.vgg.layout import feature_layers, feature_shapes, recognise, variant_name
@@ -195,6 +196,14 @@ class TestGrey:
         assert (folded.n_channels, folded.arguments["fold"]) == (1, True)
         x = torch.rand(2, 1, 40, 33)
         assert torch.allclose(folded(x), model(x.repeat(1, channels, 1, 1)), atol=1e-5)
+
+    def test_folding_keeps_a_presence_head(self, name):
+        model = build_model(name, n_channels=1, n_classes=1, width=2).eval()
+        attach_presence(model)
+        folded, x = model.folded(), torch.rand(2, 1, 64, 64)
+        with torch.no_grad(), watched(model) as there, watched(folded) as here:
+            model(x), folded(x)
+            assert torch.allclose(here.take(), there.take(), atol=1e-5)
 
     def test_folding_twice_or_colour_is_refused(self, name):
         model = build_model(name, n_channels=1, n_classes=1, width=2, fold=True)
