@@ -42,10 +42,11 @@ TRAINED = {"count": 1500, "frame": (640, 1138), "seed": 1, "templates": 60}
 TESTED = {"count": 500, "frame": (1080, 1920), "seed": 2, "templates": 40}
 SETTINGS: dict[str, Any] = {
     "model": {"name": "unet", "arguments": {"width": 16}},
-    "image": {"size": 320, "fit": "resize", "channels": 3},
+    # Nine by sixteen, as the photographs are: 144 × 256 without any padding.
+    "image": {"size": 256, "fit": "scale", "multiple": 16, "channels": 3},
     "augmentation": {
-        "symmetry": "horizontal", "rotation": 20.0, "scale": 0.3, "shift": 0.1,
-        "brightness": 0.4, "contrast": 0.3, "gamma": 1.5, "noise": 0.1, "blur": 1.0,
+        "symmetry": "horizontal", "rotation": 10.0, "scale": 0.2, "shift": 0.1,
+        "brightness": 0.3, "contrast": 0.3, "gamma": 1.4, "noise": 0.05, "blur": 0.5,
     },
     "training": {"loss": "ce", "batch_size": 4},
 }  # fmt: skip

@@ -41,7 +41,7 @@ class Seen(nn.Module):
 
 
 def predictor(network, **settings):
-    preprocess = Preprocess(fit="whole", **({"size": 608} | settings))
+    preprocess = Preprocess(**({"fit": "whole", "size": 608} | settings))
     return Predictor(
         network, preprocess=preprocess, class_names=("background", "nerve"), precision="fp32"
     )
@@ -160,9 +160,32 @@ def test_held_out_tiles_have_the_truth_beside_them(edges):
         assert beyond == (96 * 64 - 70 * 45 if edges == "pad" else 0)
 
 
-def test_a_size_that_does_not_divide_is_refused():
+@pytest.mark.parametrize("size", [(180, 96), (96, 180), (32, 32), (7, 300)])
+def test_scaled_frames_are_padded_to_their_own_multiples(size):
+    network = Seen()
+    made = predictor(network, fit="scale", size=64, multiple=16)
+    prediction = made([picture(*size)])[0]
+    scaled = [max(1, round(side * 64 / max(size))) for side in size]
+    assert set(network.shapes) == {tuple(16 * -(-side // 16) for side in scaled)}
+    assert prediction.mask.shape == size
+    assert prediction.probabilities.shape == (2, *size)
+
+
+def test_scaled_squares_are_what_resized_ones_are():
+    torch.manual_seed(0)
+    network = build_model("unet", n_channels=1, n_classes=1, width=4, depth=2)
+    image = picture(90, 90)
+    scaled, resized = (
+        predictor(network, fit=fit, size=64)([image])[0].probabilities
+        for fit in ("scale", "resize")
+    )
+    assert np.array_equal(scaled, resized)
+
+
+@pytest.mark.parametrize("fit", ["whole", "scale"])
+def test_a_size_that_does_not_divide_is_refused(fit):
     with pytest.raises(SettingsError, match=r"multiple of 32.* Try 608"):
-        Preprocess(fit="whole", size=580)
+        Preprocess(fit=fit, size=580)
 
 
 def test_older_runs_are_read_as_before():

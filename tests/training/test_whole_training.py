@@ -79,6 +79,20 @@ def test_training_sees_whole_oblong_frames(frames, edges, size):
     assert size in shapes
 
 
+def test_training_sees_scaled_frames_oblong(frames):
+    plan = make_plan(whole(frames, "image.fit=scale", "image.size=64"))
+    assert (plan.preprocess.fit, plan.preprocess.size) == ("scale", 64)
+    samples, _, _ = usable(plan.train, plan.preprocess)
+    crops = CropSet(samples, foreground_crops=0.5)
+    for index in range(len(samples)):
+        inside = samples[index].mask
+        image, mask = crops[CropKey(index, 7)]
+        assert image.shape[1:] == mask.shape == tuple(16 * -(-side // 16) for side in inside.shape)
+        assert max(inside.shape) == 64
+        assert np.array_equal(mask[: inside.shape[0], : inside.shape[1]], inside)
+        assert int((mask == IGNORE).sum()) == mask.numel() - inside.size
+
+
 def test_a_batch_of_different_frames_is_padded_to_the_largest():
     pairs = [
         (torch.rand(1, 32, 48), torch.ones(32, 48, dtype=torch.uint8)),

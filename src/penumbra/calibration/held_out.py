@@ -173,7 +173,7 @@ def _truth(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
     mask = mask_to_working(sample.mask, preprocess)
     if preprocess.fit == "resize":
         mask = np.asarray(pad_square(mask, preprocess.size, IGNORE), dtype=np.uint8)
-    elif preprocess.fit == "whole":
+    elif preprocess.oblong:
         padded = pad_to_multiple_of(mask, preprocess.multiple, fill=IGNORE)
         mask = np.asarray(padded, dtype=np.uint8)
     return mask

@@ -89,7 +89,7 @@ def prepare(
     if preprocess.fit == "resize":
         # The network learned on squares; a bare rectangle would meet its padding elsewhere.
         pixels = np.asarray(pad_square(pixels, preprocess.size, 0.0), dtype=np.float32)
-    elif preprocess.fit == "whole":
+    elif preprocess.oblong:
         pixels = np.asarray(pad_to_multiple_of(pixels, preprocess.multiple), dtype=np.float32)
     size = (pixels.shape[1], pixels.shape[2])
     plan = plan_tiles(size, tile=preprocess.size, overlap=overlap)

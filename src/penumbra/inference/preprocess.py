@@ -18,7 +18,7 @@ from penumbra.errors import ImageFileError, SettingsError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.inference.frames import Edges, Window, kept_window
 
-Fit = Literal["crop", "resize", "whole"]
+Fit = Literal["crop", "resize", "scale", "whole"]
 
 
 class Preprocess(BaseModel):
@@ -26,13 +26,15 @@ class Preprocess(BaseModel):
 
     Attributes:
         size: side of a training crop and of a tile in pixels (``crop``), or the longest side
-            that an image is scaled to (``resize``), or up to which an image is taken at once
+            that an image is scaled to (``resize`` and ``scale``), or up to which an image is taken at once
             (``whole``; a longer one is seen in parts of that side).
         fit: ``"crop"`` keeps the resolution; ``"resize"`` scales the whole image, aspect ratio
-            kept, and fills up to a square with the image's mean; ``"whole"`` keeps the resolution
-            and takes the image at once, its sides brought to a `multiple`.
-        multiple: what the sides divide by with ``whole``.
-        edges: how they are brought there: ``"pad"`` repeats the border and crops the answer back;
+            kept, and fills up to a square with the image's mean; ``"scale"`` scales alike, but
+            fills up to a `multiple` alone, which is faster the further images are from square;
+            ``"whole"`` keeps the resolution and takes the image at once, its sides brought to a
+            `multiple`.
+        multiple: what the sides divide by with ``scale`` and ``whole``.
+        edges: with ``whole``, how they are brought there: ``"pad"`` repeats the border and crops the answer back;
             ``"crop"`` leaves out less than `multiple` rows and columns around the middle.
         channels: 1 (grey) or 3 (RGB); 3 where a filter of ``mode: channels`` makes three.
         filters: applied to the whole image at the resolution that the network works at, after
@@ -48,6 +50,16 @@ class Preprocess(BaseModel):
     multiple: int = Field(default=32, ge=1, le=256)
     edges: Edges = "pad"
 
+    @property
+    def scales(self) -> bool:
+        """Whether images change their resolution."""
+        return self.fit in ("resize", "scale")
+
+    @property
+    def oblong(self) -> bool:
+        """Whether a network sees images at once, padded to a multiple and not to a square."""
+        return self.fit in ("scale", "whole")
+
     def window(self, size: tuple[int, int]) -> Window:
         """Give the part of an image (H, W) that the network sees; all of it but where cropped."""
         edges: Edges = self.edges if self.fit == "whole" else "pad"
@@ -58,11 +70,11 @@ class Preprocess(BaseModel):
 
         Raises:
             SettingsError: a filter has ``mode: prompt``, or makes three channels for a network of
-                one; or `size` does not divide by `multiple` with ``fit: whole``.
+                one; or `size` does not divide by `multiple` with ``fit: whole`` or ``scale``.
         """
-        if self.fit == "whole" and self.size % self.multiple:
+        if self.oblong and self.size % self.multiple:
             raise SettingsError(
-                expected("`size`", f"a multiple of {self.multiple} with fit: whole", self.size,
+                expected("`size`", f"a multiple of {self.multiple} with fit: {self.fit}", self.size,
                          f"{self.multiple * -(-self.size // self.multiple)}")
             )  # fmt: skip
         if self.filters.prompt is not None:
@@ -163,7 +175,7 @@ def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingIma
                 expected("an image", "finite everywhere", "NaN or infinity", "filling its gaps")
             )
     pixels = with_channels(image, preprocess.channels)
-    if preprocess.fit == "resize":
+    if preprocess.scales:
         pixels = resize_longest(pixels, preprocess.size)
     pixels = preprocess.filters.apply(pixels)
     pixels = pixels[preprocess.window((pixels.shape[0], pixels.shape[1]))]
@@ -174,7 +186,7 @@ def to_working(image: NDArray[np.generic], preprocess: Preprocess) -> WorkingIma
 
 def mask_to_working(mask: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
     """Bring a mask (H, W) to the network's resolution; classes are never mixed."""
-    if preprocess.fit != "resize":
+    if not preprocess.scales:
         return mask[preprocess.window((mask.shape[0], mask.shape[1]))]
     return np.asarray(resize_longest(mask, preprocess.size, nearest=True), dtype=np.uint8)
 

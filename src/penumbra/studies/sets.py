@@ -195,7 +195,7 @@ def _read(source: Source, preprocess: Preprocess) -> Iterator[WorkingSample]:
             continue
         several, truth = readers(record), exact(record)
         image, mask = with_channels(sample.image, preprocess.channels), sample.mask
-        if preprocess.fit == "resize":
+        if preprocess.scales:
             image = resize_longest(image, preprocess.size)
             mask = mask_to_working(mask, preprocess)
             if several is not None:

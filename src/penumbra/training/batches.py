@@ -128,7 +128,7 @@ class CropKey:
 
 
 class CropSet(Dataset[tuple[Tensor, Tensor]]):
-    """Square crops (C, S, S) float32 with masks (S, S) uint8; oblong ones with ``fit: whole``.
+    """Square crops (C, S, S) float32 with masks (S, S) uint8; oblong ones with ``fit: whole`` or ``scale``.
 
     Args:
         samples: where crops come from.
@@ -144,13 +144,13 @@ class CropSet(Dataset[tuple[Tensor, Tensor]]):
         size = self.samples.preprocess.size
         pixels, mask = sample.image.pixels, sample.mask
         rng = np.random.default_rng(key.draw)
-        if self.samples.preprocess.fit != "resize":
+        if not self.samples.preprocess.scales:
             top, left = self._corner(mask, size, rng)
             window = (slice(top, top + size), slice(left, left + size))
             pixels, mask = pixels[window], mask[window]
         part = WorkingImage(pixels, sample.image.mean, sample.image.std, pixels.shape[:2])
         image = part.normalised()
-        if self.samples.preprocess.fit == "whole":
+        if self.samples.preprocess.oblong:
             multiple = self.samples.preprocess.multiple
             return _pair(
                 pad_to_multiple_of(image, multiple), pad_to_multiple_of(mask, multiple, fill=IGNORE)

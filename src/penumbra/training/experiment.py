@@ -52,6 +52,9 @@ class ImageSettings(Settings):
     and crops otherwise, to no more than the largest image; ``auto`` for `channels` looks whether
     the training images are grey, and takes three for filters that make three.
 
+    ``fit: scale`` scales whole images too, and pads them to a `multiple` of their own sides in place
+    of a square: at `size` 320 a photograph of 1080×1920 is 192×320, not 320×320.
+
     ``fit: whole`` takes every image at once and at its own resolution, with sides that divide by
     `multiple`: ``edges: pad`` pads 580×420 to 608×448 and crops the answer back, ``edges: crop``
     leaves out the rim beyond 576×416. `size` is then found, not given.
@@ -61,7 +64,7 @@ class ImageSettings(Settings):
     """
 
     size: int = Field(default=256, ge=16, le=4096)
-    fit: Literal["auto", "crop", "resize", "whole"] = "auto"
+    fit: Literal["auto", "crop", "resize", "scale", "whole"] = "auto"
     multiple: int = Field(default=32, ge=1, le=256)
     edges: Edges = "pad"
     channels: Literal["auto", 1, 3] = "auto"
