@@ -114,7 +114,9 @@ def count(run: Run, manifest: Path, arm: str, seed: int) -> Rows:
         (found,) = predictor([sample.image], seed=seed)
         judged = rule.apply(found.mask, probability=found.presence).mask
         for row, mask in zip(rows, (found.mask, judged), strict=True):
-            row["frames"].append([test.records[index].id, sample.group, *_counts(mask, sample.mask)])
+            row["frames"].append(
+                [test.records[index].id, sample.group, *_counts(mask, sample.mask)]
+            )
     return rows
 
 

@@ -26,16 +26,17 @@ class Preprocess(BaseModel):
 
     Attributes:
         size: side of a training crop and of a tile in pixels (``crop``), or the longest side
-            that an image is scaled to (``resize`` and ``scale``), or up to which an image is taken at once
-            (``whole``; a longer one is seen in parts of that side).
+            that an image is scaled to (``resize`` and ``scale``), or up to which an image is taken
+            at once (``whole``; a longer one is seen in parts of that side).
         fit: ``"crop"`` keeps the resolution; ``"resize"`` scales the whole image, aspect ratio
             kept, and fills up to a square with the image's mean; ``"scale"`` scales alike, but
             fills up to a `multiple` alone, which is faster the further images are from square;
             ``"whole"`` keeps the resolution and takes the image at once, its sides brought to a
             `multiple`.
         multiple: what the sides divide by with ``scale`` and ``whole``.
-        edges: with ``whole``, how they are brought there: ``"pad"`` repeats the border and crops the answer back;
-            ``"crop"`` leaves out less than `multiple` rows and columns around the middle.
+        edges: with ``whole``, how they are brought there: ``"pad"`` repeats the border and crops
+            the answer back; ``"crop"`` leaves out less than `multiple` rows and columns around the
+            middle.
         channels: 1 (grey) or 3 (RGB); 3 where a filter of ``mode: channels`` makes three.
         filters: applied to the whole image at the resolution that the network works at, after
             `fit` and before any tile is cut; see `FilterChain`.

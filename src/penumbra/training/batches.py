@@ -128,7 +128,7 @@ class CropKey:
 
 
 class CropSet(Dataset[tuple[Tensor, Tensor]]):
-    """Square crops (C, S, S) float32 with masks (S, S) uint8; oblong ones with ``fit: whole`` or ``scale``.
+    """Square crops (C, S, S) float32 with masks (S, S) uint8; oblong where `Preprocess` says so.
 
     Args:
         samples: where crops come from.

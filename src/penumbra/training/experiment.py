@@ -52,8 +52,8 @@ class ImageSettings(Settings):
     and crops otherwise, to no more than the largest image; ``auto`` for `channels` looks whether
     the training images are grey, and takes three for filters that make three.
 
-    ``fit: scale`` scales whole images too, and pads them to a `multiple` of their own sides in place
-    of a square: at `size` 320 a photograph of 1080×1920 is 192×320, not 320×320.
+    ``fit: scale`` scales whole images too, and pads them to a `multiple` of their own sides in
+    place of a square: at `size` 320 a photograph of 1080×1920 is 192×320, not 320×320.
 
     ``fit: whole`` takes every image at once and at its own resolution, with sides that divide by
     `multiple`: ``edges: pad`` pads 580×420 to 608×448 and crops the answer back, ``edges: crop``
