@@ -1,6 +1,7 @@
 """A presence head: trained jointly, kept with the run, asked wherever the run is used."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 from penumbra.data.layouts import open_source
 from penumbra.data.phantom import make_phantom
 from penumbra.errors import ModelError, RunError
+from penumbra.inference.calibration import Calibration
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.presence import PRESENCE_FILE, PresenceRule
 from penumbra.models.catalogue import build_model
 from penumbra.models.presence import PresenceWatch, attach_presence, head_of, watched
-from penumbra.models.storage import load_model, save_model
+from penumbra.models.storage import WEIGHTS_FILE, load_model, save_model
+from penumbra.models.weights import digest_of
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.presence import presence_loss
@@ -118,10 +121,21 @@ def test_a_rule_of_other_weights_or_without_a_head_is_refused(run, tmp_path):
         PresenceRule.read(tmp_path)
 
 
+def test_a_resumed_run_chooses_anew_whatever_calibration_lies_there(run, tmp_path):
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    Calibration(weights="those before").write(again)
+    train(Experiment.parse({"training": {"epochs": 4}}), again, resume=True)
+    rule = PresenceRule.read(again)
+    assert rule.weights == digest_of(again / WEIGHTS_FILE)
+    assert rule.weights != PresenceRule.read(run).weights
+
+
 CATALOGUE = [
     ("unet", {"width": 4, "depth": 2}, None),
     ("noise-unet", {"width": 4, "depth": 2}, None),
     ("ssn-unet", {"width": 4, "depth": 2, "rank": 2}, None),
+    ("vgg16-unet", {"width": 2, "decoder_width": 2}, None),
     (
         "wrap",
         {
