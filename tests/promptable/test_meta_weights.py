@@ -6,7 +6,12 @@ import torch
 
 from penumbra.errors import ModelError
 from penumbra.promptable import PromptableSegmenter
-from penumbra.promptable.meta_weights import from_meta_names, save_meta_file, to_meta_names
+from penumbra.promptable.meta_weights import (
+    from_meta_names,
+    read_meta_file,
+    save_meta_file,
+    to_meta_names,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (50, 80, 3), dtype=np.uint8)
 
@@ -119,6 +124,14 @@ def test_weights_that_do_not_fit_together(weights, tmp_path):
     torch.save({k: v for k, v in meta.items() if "mlp.lin1" not in k}, path)
     with pytest.raises(ModelError, match="fit together"):
         PromptableSegmenter.from_pretrained(path)
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"\x80\x02.", b"\x80\x02]q\x01a.", b""])
+def test_damaged_files_are_refused(content, tmp_path):
+    path = tmp_path / "sam.pth"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"Expected .* Try "):
+        read_meta_file(path)
 
 
 def test_a_medsam_file_is_known_by_its_name(tiny_sam, tmp_path):

@@ -152,7 +152,8 @@ def read_meta_file(path: Path) -> dict[str, Tensor]:
                      "a pickle that is damaged or asks for code to be run, which was refused",
                      "the file from its official place, or a safetensors file")
         ) from error  # fmt: skip
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, LookupError, AssertionError, TypeError,
+            AttributeError) as error:  # fmt: skip
         reason = str(error).splitlines()[0] if str(error) else repr(error)
         raise ModelError(
             expected(str(path), "a whole .pth file of weights", reason, "a fresh copy of it")
