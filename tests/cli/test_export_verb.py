@@ -1,4 +1,4 @@
-"""`penumbra export`: a tuned run as one whole model, and what it says of other runs."""
+"""`penumbra export`: a tuned run as one whole model, a network as one file."""
 
 import json
 
@@ -60,12 +60,45 @@ def test_nothing_is_overwritten(tuned, tmp_path):
     assert (tmp_path / "mine.pth").read_bytes() == b"mine"
 
 
-def test_other_runs_are_refused_in_one_sentence(run, tmp_path):
+def test_a_promptable_run_takes_no_options_of_networks(tuned, tmp_path):
+    result = penumbra("export", tuned, "--out", tmp_path / "whole", "--uncalibrated")
+    assert result.exit_code == 1
+    assert "for networks alone" in result.stderr
+    assert not (tmp_path / "whole").exists()
+
+
+def test_a_network_becomes_one_file_with_its_record(run, tmp_path):
+    out = tmp_path / "network.pt2"
+    result = penumbra("export", run, "--out", out)
+    assert result.exit_code == 0, result.output
+    first, *_, last = result.stdout.splitlines()
+    assert f"{out} takes images whose sides are multiples of 16, from 32" in first
+    assert last.startswith(f"Next: {out}.json says how images are prepared")
+    record = json.loads((tmp_path / "network.pt2.json").read_text())
+    images = torch.randn(3, 1, 48, 80)
+    assert torch.export.load(out).module()(images).shape == (3, 2, 48, 80)
+    again = penumbra("export", run, "--out", out, "--json")
+    assert again.exit_code == 1
+    assert "a new file" in json.loads(again.stdout)["error"]["message"]
+    assert json.loads((tmp_path / "network.pt2.json").read_text()) == record
+
+
+def test_json_is_all_that_is_printed(run, tmp_path):
+    result = penumbra("export", run, "--out", tmp_path / "network.onnx", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["form"] == "onnx"
+    assert document["versions"]["opset"] >= 18
+    assert document["parity"]["largest"] <= document["parity"]["limit"] == 1e-4
+
+
+def test_what_cannot_be_exported_is_refused_in_one_sentence(run, tmp_path):
     result = penumbra("export", run, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 1
     message = json.loads(result.stdout)["error"]["message"]
-    assert "exporting such runs is not there yet" in message
+    assert "FILE.pt2" in message
     assert "Traceback" not in result.output
-    missing = penumbra("export", tmp_path / "nowhere", "--out", tmp_path / "out")
+    missing = penumbra("export", tmp_path / "nowhere", "--out", tmp_path / "out.pt2")
+    assert missing.exit_code == 1
     assert "no such folder" in missing.stderr
-    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.iterdir()) == []

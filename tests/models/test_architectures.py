@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from penumbra.errors import ModelError
+from penumbra.inference.exported.mask_pass import MaskPass
+from penumbra.inference.exported.tracing import Sizes, trace
 from penumbra.models.catalogue import ARCHITECTURES, architecture_of, build_model
 from penumbra.models.storage import load_model, save_model
 from penumbra.models.unet.unet import UNet
@@ -82,6 +84,16 @@ class ModelTester:
         model, x = self.build(), self.images(1, 32, 32)
         exported = torch.export.export(model, (x,)).module()
         assert torch.allclose(exported(x), model(x), atol=1e-5)
+
+    def test_export_with_free_sizes(self, tmp_path: Path):
+        module = MaskPass(self.build(n_classes=self.shapes[-1][1]), channels=self.channels)
+        module.eval().requires_grad_(requires_grad=False)
+        sizes = Sizes(module.multiple)
+        program = trace(module, channels=self.channels, sizes=sizes)
+        torch.export.save(program, tmp_path / "network.pt2")
+        read = torch.export.load(tmp_path / "network.pt2").module()
+        x = self.images(3, 3 * module.multiple, 2 * module.multiple)
+        assert torch.allclose(read(x), module(x), atol=1e-5)
 
 
 class TestUNet(ModelTester):

@@ -1,0 +1,1 @@
+"""Networks in files that other programs run: written, compared with the network, described."""
