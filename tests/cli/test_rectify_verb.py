@@ -81,8 +81,12 @@ def test_all_cards_get_files_of_their_own(photos, tmp_path):
     predict(photos / "two.png", "--rectify", "--all-cards", "--out", out)
     assert (out / "two_card.png").is_file()
     assert (out / "two_card-2_uncertainty.png").is_file()
-    # The crop of one card alone must leave no other's file behind.
-    predict(photos / "two.png", "--rectify", "--out", out)
+    # The crop of one card alone must leave no other's file behind, and says that there are more.
+    words = ["predict", "classical:otsu,foreground=bright", str(photos / "two.png")]
+    result = CliRunner().invoke(app, [*words, "--rectify", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "1 more" in result.output
+    assert json.loads((out / "two.json").read_text())["cards"][0]["further_cards"] == 1
     assert not (out / "two_card-2.png").exists()
 
 

@@ -70,12 +70,14 @@ def test_a_size_is_kept(scene, size):
     assert found.uncertainty.shape == size[::-1]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("dtype", "most"),
+    [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1.0), (np.float32, 255), (np.float32, 4e4)],
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_crop_keeps_the_photographs_type(scene, dtype, channels):
+def test_a_crop_keeps_the_photographs_type(scene, dtype, most, channels):
     quad = scene.seen_quad()
     image = scene.photograph(quad, SIZE)[0][..., :channels]
-    most = 255 if dtype == np.uint8 else 65535 if dtype == np.uint16 else 1.0
     found = crop_of(scene, quad, image=(image / 255 * most).astype(dtype))
     assert found.image.dtype == dtype
     assert found.image.shape[2] == channels
@@ -194,6 +196,7 @@ def test_of_two_cards_the_larger_is_cropped(scene):
     (first, _), image, mask = two_cards(scene)
     found = rectify(image, scene.prediction_of(soft(mask)))
     assert scene.worst_corner(found.corners.points, first) < 0.01
+    assert found.further == found.to_json()["further_cards"] == 1
 
 
 def test_an_image_that_the_presence_rule_emptied_has_no_card(scene):
@@ -221,6 +224,7 @@ def test_all_cards_are_cropped_where_all_are_asked_for(scene):
     quads, image, mask = two_cards(scene)
     found = rectify_all(image, scene.prediction_of(soft(mask)))
     assert len(found) == 2
+    assert [card.further for card in found] == [0, 0]
     for card, quad in zip(found, quads, strict=True):
         assert scene.worst_corner(card.corners.points, quad) < 0.01
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from penumbra.cli.images import image_files, own_stems
-from penumbra.cli.rectifying import AllCards, CropSize, Orient, QualityLimit, Rectify, refusals
+from penumbra.cli.rectifying import (
+    AllCards,
+    CropSize,
+    Orient,
+    QualityLimit,
+    Rectify,
+    further,
+    refusals,
+)
 from penumbra.cli.session import (
     Finished,
     Json,
@@ -103,7 +111,10 @@ def predict(
     for file, stem in track(list(zip(files, stems, strict=True)), total=len(files), what="predict"):
         try:
             results.append(_one(predictor, file, stem, out, crop, run=run, seed=seed, keep=keep))
-            refused = refusals(results[-1]["details"].get("cards", []), file)
+            cards = results[-1]["details"].get("cards", [])
+            if more := further(cards, file):
+                say(f"note: {more}")
+            refused = refusals(cards, file)
             findings += refused
             for finding in refused:
                 say(f"refused: {finding['message']}")

@@ -136,3 +136,16 @@ def refusals(cards: Sequence[dict[str, Any]], file: Path) -> list[dict[str, str]
         for card in cards
         if card["refused"]
     ]
+
+
+def further(cards: Sequence[dict[str, Any]], file: Path) -> str | None:
+    """Say that a photograph shows more cards than were cropped; ``None`` where it does not.
+
+    Examples:
+        >>> further([{"refused": False, "further_cards": 2}], Path("a.png"))
+        'a.png shows 2 more that may be cards; --all-cards crops them too.'
+    """
+    count = max((card.get("further_cards", 0) for card in cards), default=0)
+    if not count:
+        return None
+    return f"{file.name} shows {count} more that may be cards; --all-cards crops them too."

@@ -206,7 +206,14 @@ def _opened(bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def as_unit(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Bring pixels to [0, 1]: 8 and 16 bits by their range, others as they are."""
+    """Bring pixels to [0, 1]: 8 and 16 bits by their range, others by their largest value above 1.
+
+    Examples:
+        >>> as_unit(np.array([0.25, 0.5])).tolist(), as_unit(np.array([50.0, 200.0])).tolist()
+        ([0.25, 0.5], [0.25, 1.0])
+    """
     unit = np.asarray(image, dtype=np.float32)
-    most = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
+    most = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(image.dtype)
+    if most is None:
+        most = max(1.0, float(unit.max(initial=0)))
     return np.asarray(unit / np.float32(most), dtype=np.float32)

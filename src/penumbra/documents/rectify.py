@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Rectified:
         homography: (3, 3) from the photograph's pixels to the crop's.
         quality: how far to trust it, at or above the limit.
         most_uncertainty: ln C.
+        further: how many more areas of a card's size the photograph shows and nobody asked for.
     """
 
     image: NDArray[np.generic]
@@ -50,6 +51,7 @@ class Rectified:
     homography: Matrix
     quality: Quality
     most_uncertainty: float = math.log(2)
+    further: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Give all but the pixels."""
@@ -62,6 +64,7 @@ class Rectified:
             "size": {"height": height, "width": width},
             "homography": self.homography.tolist(),
             "quality": self.quality.to_json(),
+            "further_cards": self.further,
             "rotation": {"known": False, "candidates": list(self.corners.rotations)},
         }
 
@@ -143,7 +146,9 @@ def rectify_all(
         return [Refused((_nothing(foreground, settings),))]
     largest = areas[0].pixels
     kept = [area for area in areas if area.pixels >= settings.further_share * largest]
-    return [_one(image, prediction, area, settings) for area in kept[:most]]
+    found = [_one(image, prediction, area, settings) for area in kept[:most]]
+    left = max(0, len(kept) - most)
+    return [replace(card, further=left) if isinstance(card, Rectified) else card for card in found]
 
 
 def _check(image: NDArray[np.generic], prediction: Prediction) -> None:
