@@ -148,6 +148,7 @@ def test_an_image_that_gives_nan_keeps_its_row_and_stops_nothing(tmp_path):
         (["t.csv", "folder:x", "--to-masks", "m", "--size", "3x3"], "left out where SOURCE"),
         (["t.csv", "--to-masks", "m", "--size", "3"], "WIDTHxHEIGHT"),
         (["t.csv", "--to-masks", "m", "--size", "0x4"], "WIDTHxHEIGHT"),
+        (["t.csv", "--to-masks", "m", "--size", "9" * 5000 + "x4"], "WIDTHxHEIGHT"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence(arguments, said, tmp_path, monkeypatch):

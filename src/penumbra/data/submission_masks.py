@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,19 +20,16 @@ def parse_size(text: str) -> tuple[int, int]:
     """Read ``WIDTHxHEIGHT``, as sizes of images are written, to (height, width).
 
     Raises:
-        SettingsError: it is not two numbers of at least 1.
+        SettingsError: it is not two numbers of at least 1 and at most six digits.
 
     Examples:
         >>> parse_size("580x420")
         (420, 580)
     """
-    width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.strip().isdecimal() and height.strip().isdecimal()) or 0 in (
-        int(width),
-        int(height),
-    ):
-        raise SettingsError(expected("the size", "WIDTHxHEIGHT", repr(text), "580x420"))
-    return int(height), int(width)
+    found = re.fullmatch(r"\s*([1-9][0-9]{0,5})\s*[x×]\s*([1-9][0-9]{0,5})\s*", text.lower())
+    if found is None:
+        raise SettingsError(expected("the size", "WIDTHxHEIGHT", repr(text[:40]), "580x420"))
+    return int(found[2]), int(found[1])
 
 
 def write_masks(
