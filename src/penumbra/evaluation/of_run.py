@@ -251,12 +251,10 @@ def evaluate_run(
         folder, samples, split=split, predictor=predictor, empty=empty, seed=seed,
         keep_samples=keep_samples, progress=progress,
     )  # fmt: skip
-    # What is drawn is what was scored: the same passes.
-    predict = functools.partial(predictor, seed=seed)
     if contact_sheet is not None:
-        write_contact_sheet(contact_sheet, scored, predict)
+        write_contact_sheet(contact_sheet, scored, predictor)
     if overlays is not None:
-        write_overlays(overlays, scored, predict, progress=progress)
+        write_overlays(overlays, scored, predictor, progress=progress)
     write_scored(folder, scored, predictor, where, seed=seed, command=command, created=created)
     return scored
 
