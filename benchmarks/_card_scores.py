@@ -29,6 +29,7 @@ class CardScore:
         corner_share: that over the mean of the card's true diagonals.
         quad_iou: of the found and the true quadrilateral, also outside the frame.
         turned: whether another corner than the true one came first.
+        whole: whether the card is in the frame as a whole.
     """
 
     id: str
@@ -39,6 +40,7 @@ class CardScore:
     corner_share: float | None = None
     quad_iou: float | None = None
     turned: bool | None = None
+    whole: bool | None = None
 
     @property
     def quality(self) -> float:
@@ -59,6 +61,7 @@ class CardScore:
             "id": self.id,
             **rounded,
             "turned": self.turned,
+            "whole": self.whole,
             "cropped": self.cropped,
             "quality": round(self.quality, 4),
             "assumed": list(self.card.corners.assumed) if self.card.corners else [],
@@ -79,6 +82,7 @@ def score_photo(
     score: dict[str, Any] = {
         "mask_iou": np.count_nonzero(mask & truth) / union if union else 1.0,
         "mask_accuracy": float((mask == truth).mean()),
+        "whole": bool((corners >= 0).all() and (corners <= mask.shape[::-1]).all()),
     }
     if card.corners is not None:
         points = np.asarray(card.corners.points, np.float64)
@@ -130,6 +134,7 @@ def summary(scores: list[CardScore], *, limit: float) -> dict[str, Any]:
         "corner_px": float(np.median(measured)) if measured else float("inf"),
         "corner_px_90": float(np.quantile(measured, 0.9)) if measured else float("inf"),
         "cropped": _mean([float(score.cropped) for score in scores]),
+        "cropped_whole": _mean([float(score.cropped) for score in scores if score.whole]),
         "wrong": len(wrong) / len(scores),
         "wrong_ids": [score.id for score in wrong],
         "turned": _mean([float(bool(s.turned)) for s in scores if s.cropped] or [0.0]),
@@ -137,4 +142,5 @@ def summary(scores: list[CardScore], *, limit: float) -> dict[str, Any]:
 
 
 def _mean(values: list[float | None]) -> float:
-    return float(np.mean([value for value in values if value is not None]))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else float("nan")

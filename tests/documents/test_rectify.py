@@ -210,7 +210,7 @@ def test_an_image_that_the_presence_rule_emptied_has_no_card(scene):
 def test_a_side_that_nothing_places_is_not_guessed(scene, column, refused):
     # The side that is seen passes the frame's middle by 0, 3 and 40 pixels.
     quad = scene.seen_quad(width=400, turn=-0.1, middle=(column, 250))
-    found = crop_of(scene, quad)
+    found = crop_of(scene, quad, assume_sides=True)
     assert found.corners.assumed == ("left",)
     assert found.quality.parts["placement"] == (0 if refused else 1)
     if refused:
@@ -218,6 +218,15 @@ def test_a_side_that_nothing_places_is_not_guessed(scene, column, refused):
     else:
         assert isinstance(found, Rectified)
         assert scene.worst_corner(found.corners.points, quad) < 0.01
+
+
+def test_a_card_without_a_side_is_refused_unless_asked_for(scene):
+    quad = scene.seen_quad(width=400, turn=-0.1, middle=(158, 250))
+    refused = crop_of(scene, quad)
+    assert isinstance(refused, Refused)
+    assert "left side is outside the frame" in reasons_of(refused)
+    assert refused.corners.assumed == ("left",)
+    assert isinstance(crop_of(scene, quad, assume_sides=True), Rectified)
 
 
 def test_all_cards_are_cropped_where_all_are_asked_for(scene):

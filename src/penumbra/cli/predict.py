@@ -12,6 +12,7 @@ import typer
 from penumbra.cli.images import image_files, own_stems
 from penumbra.cli.rectifying import (
     AllCards,
+    AssumeSides,
     CropSize,
     Orient,
     QualityLimit,
@@ -63,6 +64,7 @@ def predict(
     rectify: Rectify = False,
     size: CropSize = None,
     all_cards: AllCards = False,
+    assume_sides: AssumeSides = False,
     orient: Orient = None,
     quality: QualityLimit = None,
     seed: Seed = 0,
@@ -94,7 +96,7 @@ def predict(
         run, threshold=threshold, precision=precision, device=device, **options
     )
     crop = cropper(
-        rectify, size=size, every=all_cards, orient=orient, limit=quality,
+        rectify, size=size, every=all_cards, assume=assume_sides, orient=orient, limit=quality,
         threshold=threshold, device=device,
     )  # fmt: skip
     files, findings = image_files(images, out)

@@ -27,6 +27,13 @@ CropSize = Annotated[
 AllCards = Annotated[
     bool, typer.Option("--all-cards", help="Crop every card, not the largest alone.")
 ]
+AssumeSides = Annotated[
+    bool,
+    typer.Option(
+        "--assume-sides",
+        help="Also crop cards of which the frame cuts off a short side, placed by the ratio.",
+    ),
+]
 Orient = Annotated[
     Path | None,
     typer.Option("--orient", help="A run that finds the upper half of upright crops."),
@@ -79,6 +86,7 @@ def cropper(
     *,
     size: str | None,
     every: bool,
+    assume: bool,
     orient: Path | None,
     limit: float | None,
     threshold: float,
@@ -92,7 +100,8 @@ def cropper(
     from penumbra.errors import SettingsError, expected
 
     if not wanted:
-        given = {"--size": size, "--orient": orient, "--all-cards": every, "--quality": limit}
+        given = {"--size": size, "--orient": orient, "--all-cards": every, "--quality": limit,
+                 "--assume-sides": assume}  # fmt: skip
         for name, value in given.items():
             if value not in (None, False):
                 raise SettingsError(
@@ -107,6 +116,7 @@ def cropper(
     settings = RectifySettings(
         threshold=min(max(threshold, 1e-6), 1 - 1e-6),
         size=None if size is None else _size(size),
+        assume_sides=assume,
         limit=RectifySettings().limit if limit is None else limit,
     )
     upright = None if orient is None else Predictor.load(orient, device=device)

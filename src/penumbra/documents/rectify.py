@@ -192,6 +192,8 @@ def _one(
     if min(shape.parts["inside"], shape.parts["agreement"]) == 0:
         # Such a quad may be of any size, and its crop too.
         return Refused(shape.reasons(max(settings.limit, 1e-9)), corners, shape)
+    if corners.assumed and not settings.assume_sides:
+        return Refused((_cut_off(corners), *shape.reasons(settings.limit)), corners, shape)
     size = crop_size(corners.points, settings)
     matrix = homography(corners.points, size)
     known = known_pixels(matrix, size, prediction.mask.shape)
@@ -203,6 +205,13 @@ def _one(
         return Refused(quality.reasons(settings.limit), corners, quality)
     unsure = np.where(known, warp(doubt, matrix, size, finer=finer), most).astype(np.float32)
     return Rectified(crop, np.clip(unsure, 0, most), corners, matrix, quality, most)
+
+
+def _cut_off(corners: Corners) -> str:
+    return (
+        f"its {corners.assumed[0]} side is outside the frame (assume_sides would crop it, that "
+        "side placed by the ratio)"
+    )
 
 
 def _doubt(prediction: Prediction) -> tuple[NDArray[np.float32], float]:

@@ -18,6 +18,8 @@ class RectifySettings(BaseModel):
         ratio: longer side of the card over its shorter one.
         size: (width, height) of the crop in pixels; ``None`` for the card's ratio at about the
             resolution that the photograph has. Upright where the height is the larger.
+        assume_sides: whether a card is cropped of which the frame cuts off a short side, placed by
+            the other three and the ratio; refused otherwise, since nothing that is seen checks it.
         limit: quality below which a crop is refused.
         least_share: of the photograph that a card covers; smaller areas are specks.
         least_side: of a card in pixels; fewer cannot be measured.
@@ -35,6 +37,7 @@ class RectifySettings(BaseModel):
     threshold: float = Field(default=0.5, gt=0, lt=1)
     ratio: float = Field(default=ID1_RATIO, ge=1, le=10)
     size: tuple[int, int] | None = None
+    assume_sides: bool = False
     limit: float = Field(default=0.5, ge=0, le=1)
     least_share: float = Field(default=0.004, gt=0, le=1)
     least_side: float = Field(default=16, ge=8)
