@@ -162,7 +162,7 @@ def table() -> str:
     )
     return "\n".join(lines) + (
         f"\n\n*{images} test frames over the seeds of one network; at most {first['minutes']:g} "
-        f"min of training on {first['threads']} thread(s), {details}, {where['machine']}, Penumbra "
+        f"min of training on {first['threads']} thread{'s' if first['threads'] > 1 else ''}, {details}, {where['machine']}, Penumbra "
         f"{where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
     )
 

@@ -187,7 +187,7 @@ def write_table(rows: Rows, kept: dict[str, Any]) -> str:
     where = kept["conditions"]
     return "\n".join(lines) + (
         f"\n\n*{frames} test frames over {len(by_way['plain'])} seeds, {empty} of them empty; at "
-        f"most {kept['minutes']:g} min of training each on {where['threads']} thread(s), U-Net of "
+        f"most {kept['minutes']:g} min of training each on {where['threads']} thread{'s' if where['threads'] > 1 else ''}, U-Net of "
         f"width {SETTINGS['model']['arguments']['width']}, {where['machine']}, Penumbra "
         f"{where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
     )
