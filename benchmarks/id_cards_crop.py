@@ -30,6 +30,7 @@ from penumbra.documents import RectifySettings
 from penumbra.documents.write import write_cards
 from penumbra.imaging.files import read_image
 from penumbra.inference.predictor import Predictor
+from penumbra.pages.words import count
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.run import Run
@@ -141,7 +142,7 @@ def table() -> str:
         f"\n\n*{first['generated']['photographs']} photographs of {TESTED['frame'][0]} × "
         f"{TESTED['frame'][1]} held out; {TRAINED['count']} of {TRAINED['frame'][0]} × "
         f"{TRAINED['frame'][1]} to train and choose on, at most {first['minutes']:g} min of "
-        f"training on {first['threads']} thread{'s' if first['threads'] > 1 else ''}, U-Net of width "
+        f"training on {count(first['threads'], 'thread')}, U-Net of width "
         f"{kept['experiment']['model']['arguments']['width']} at "
         f"{kept['experiment']['image']['size']} pixels, {where['machine']}, "
         f"Penumbra {where['versions']['penumbra']}, torch {where['versions']['torch']}, "

@@ -34,6 +34,7 @@ from penumbra.data.split import split_source
 from penumbra.data.together import keep_together
 from penumbra.evaluation.bootstrap import bootstrap
 from penumbra.evaluation.of_run import evaluate_run, open_for_run
+from penumbra.pages.words import count
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.run import Run
@@ -162,8 +163,8 @@ def table() -> str:
     )
     return "\n".join(lines) + (
         f"\n\n*{images} test frames over the seeds of one network; at most {first['minutes']:g} "
-        f"min of training on {first['threads']} thread{'s' if first['threads'] > 1 else ''}, {details}, {where['machine']}, Penumbra "
-        f"{where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
+        f"min of training on {count(first['threads'], 'thread')}, {details}, {where['machine']}, "
+        f"Penumbra {where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
     )
 
 

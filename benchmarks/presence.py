@@ -39,6 +39,7 @@ from penumbra.evaluation.presence import PRESENCE, challenge_dice, presence_scor
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.presence import PresenceRule
 from penumbra.inference.presence_run import choose_presence
+from penumbra.pages.words import count
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.run import Run
@@ -90,11 +91,11 @@ def run_seed(half: Path, out: Path, seed: int, *, minutes: float, threads: int) 
             document = {**SETTINGS, "source": str(manifest), "model": model}
             document["training"] = {**SETTINGS["training"], **budget}
             train(Experiment.parse(document), run.folder, resume=run.checkpoint.is_file())
-        rows += count(run, manifest, arm, seed)
+        rows += counted(run, manifest, arm, seed)
     return rows
 
 
-def count(run: Run, manifest: Path, arm: str, seed: int) -> Rows:
+def counted(run: Run, manifest: Path, arm: str, seed: int) -> Rows:
     """Count the test frames of one network, without its rule and with it."""
     if arm == "plain":
         rule = choose_presence(run.folder, open_for_run(run, manifest, split="val"), seed=seed)
@@ -187,8 +188,8 @@ def write_table(rows: Rows, kept: dict[str, Any]) -> str:
     where = kept["conditions"]
     return "\n".join(lines) + (
         f"\n\n*{frames} test frames over {len(by_way['plain'])} seeds, {empty} of them empty; at "
-        f"most {kept['minutes']:g} min of training each on {where['threads']} thread{'s' if where['threads'] > 1 else ''}, U-Net of "
-        f"width {SETTINGS['model']['arguments']['width']}, {where['machine']}, Penumbra "
+        f"most {kept['minutes']:g} min of training each on {count(where['threads'], 'thread')}, "
+        f"U-Net of width {SETTINGS['model']['arguments']['width']}, {where['machine']}, Penumbra "
         f"{where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
     )
 
