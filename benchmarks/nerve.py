@@ -157,6 +157,7 @@ def table() -> str:
         if rows:
             lines.append(_line(model, rows))
     first, where = kept["rows"][0], kept["conditions"]
+    versions = where["versions"]
     images = sum(len(row["per_image"]) for row in kept["rows"] if row["model"] == first["model"])
     details = "; ".join(
         f"{model} at {settings['image']['size']} pixels" for model, settings in MODELS.items()
@@ -164,7 +165,7 @@ def table() -> str:
     return "\n".join(lines) + (
         f"\n\n*{images} test frames over the seeds of one network; at most {first['minutes']:g} "
         f"min of training on {count(first['threads'], 'thread')}, {details}, {where['machine']}, "
-        f"Penumbra {where['versions']['penumbra']}, torch {where['versions']['torch']}, {where['date']}.*"
+        f"Penumbra {versions['penumbra']}, torch {versions['torch']}, {where['date']}.*"
     )
 
 
