@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
@@ -121,6 +121,10 @@ steps = st.fixed_dictionaries(
 )
 
 
+@example(
+    np.array([[[4.2949678e09], [-3.8685626e25]]], np.float32),
+    [{"name": "sobel", "mode": "replace"}],
+)
 @settings(max_examples=150, deadline=None)
 @given(images, st.lists(steps, min_size=1, max_size=3))
 def test_size_type_and_range_stay_and_the_image_is_not_touched(image, drawn):

@@ -24,7 +24,7 @@ def test_yaml_round_trip(tmp_path):
         ("training: {lerning_rate: 1}", "'learning_rate'"),
         ("training: {loss: dise}", "training.loss"),
         ("training: {epochs: 0}", "greater than or equal to 1"),
-        ("image: [1]", "(size, fit, channels, filters)"),
+        ("image: [1]", "(size, fit, channels, filters, "),
         ("training: 3", "section training in"),
         ("training: 3", "lines of `key: value`, but got 3. Try giving its keys (optimizer, "),
         ("just text", "sections of `key: value`"),

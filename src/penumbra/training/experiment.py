@@ -65,10 +65,10 @@ class ImageSettings(Settings):
 
     size: int = Field(default=256, ge=16, le=4096)
     fit: Literal["auto", "crop", "resize", "scale", "whole"] = "auto"
-    multiple: int = Field(default=32, ge=1, le=256)
-    edges: Edges = "pad"
     channels: Literal["auto", 1, 3] = "auto"
     filters: FilterChain = FilterChain()
+    multiple: int = Field(default=32, ge=1, le=256)
+    edges: Edges = "pad"
 
 
 class AugmentationSettings(Settings):

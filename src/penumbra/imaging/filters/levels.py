@@ -49,6 +49,8 @@ class DisplayRange:
         """Compute low + level · (high − low), clipped to the range, rounded for integers."""
         inside = np.clip(levels, 0.0, 1.0)
         values = self.low + inside.astype(np.float64) * (self.high - self.low)
+        # Of a span of 10²⁵ even float64 does not tell the last ten digits.
+        values = np.clip(values, self.low, self.high)
         if np.issubdtype(self.dtype, np.integer):
             values = np.rint(values)
         return values.astype(self.dtype)
