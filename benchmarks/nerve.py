@@ -46,7 +46,7 @@ METRICS = ("dice_pooled", "dice", "iou", "boundary_f1", "hd95", "nll", "ece")
 MODELS: dict[str, dict[str, Any]] = {
     "unet": {
         "model": {"name": "unet", "arguments": {"width": 16}},
-        "image": {"size": 128, "fit": "resize"},
+        "image": {"size": 192, "fit": "resize"},
         "training": {"batch_size": 8},
     },
     "vgg16-unet": {
