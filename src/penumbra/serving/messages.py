@@ -27,7 +27,7 @@ from typing import Any, Literal
 Kind = Literal["segment", "uncertainty", "embed", "prompt", "rectify"]
 
 _PIXELS_ASIDE = ("seed", "outputs", "masks_as", "bits", "accept", "tolerance", "every")
-"""Options that do not decide which passes run, so that jobs may differ in them and share a batch."""
+"""Options that do not decide which passes run: jobs may differ in them and share a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +127,9 @@ def batch_key(
     return kind, model, size, tuple(plan)
 
 
+UNKNOWN_SESSION = "unknown-session"
+"""Code of a worker's `Failed` (status 0) that asks for the upload; never leaves the pool."""
+
 _MEDIA_TYPES = {"png": "image/png", "npz": "application/x-npz", "json": "application/json"}
 
 
@@ -144,12 +147,15 @@ def media_type(name: str) -> str:
 class Batch:
     """Parent to worker: jobs of one key."""
 
+    number: int
     jobs: tuple[Job, ...]
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """Parent to worker: nobody waits any more for the rest of the batch that is running."""
+    """Parent to worker: nobody waits any more for the rest of this batch."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -181,4 +187,6 @@ class NotLoaded:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """Worker to parent: whatever there was to say of the batch has been sent."""
+    """Worker to parent: whatever there was to say of this batch has been sent."""
+
+    number: int
