@@ -1,0 +1,1 @@
+"""The Streamlit app: its pages, its pictures, and what computes for it."""

@@ -1,0 +1,137 @@
+"""The column on the left: which image, which model, which noise."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import streamlit as st
+
+from penumbra.noise.patterns import Pattern, PatternName
+from penumbra.serving.ui.backend import MODES, ModelFacts, Question, mode_named
+from penumbra.serving.ui.samples import sample_image, sample_names
+from penumbra.serving.ui.session import Chosen, backend
+
+TYPES = ("png", "jpg", "jpeg", "tif", "tiff", "dcm", "dicom")
+OWN = "the model's own"
+_UPLOAD = "penumbra_upload"
+_SAFE_SEED = 2**53 - 1
+"""The largest whole number that a browser holds exactly."""
+
+_SAYS = {
+    OWN: "The passes that calibration chose for this run; one plain pass without calibration.",
+    "disabled": "One plain pass, without noise.",
+    "single": "One noisy pass, and the mask that it draws.",
+    "ensemble": "The mean of several noisy passes, and the mask of that mean.",
+    "monte_carlo": "Several noisy passes for the doubt; the mask is that of the plain pass.",
+}
+_KEYS = ("source", "sample", "model", "mode", "own_noise", "strength", "pattern", "length",
+         "samples", "seed", "threshold", "layer")  # fmt: skip
+
+
+def keep() -> None:
+    """Hold what was chosen while a page without these controls is looked at."""
+    for name in _KEYS:
+        if name in st.session_state:
+            st.session_state[name] = st.session_state[name]
+
+
+def sidebar(*, modes: bool = True) -> Chosen | None:
+    """Draw the controls.
+
+    Args:
+        modes: whether the mode of the noise is chosen here; a page that shows all has no use
+            for it.
+
+    Returns:
+        What was chosen; ``None`` while there is no image.
+
+    Raises:
+        PenumbraError: there is no model, or a value is not possible.
+    """
+    with st.sidebar:
+        image = _image()
+        question = _question(modes=modes)
+    return None if image is None else Chosen(*image, question)
+
+
+def _image() -> tuple[str, bytes] | None:
+    st.subheader("Image")
+    source = st.segmented_control(
+        "Where the image comes from", ["Sample", "Upload"], default="Sample", key="source",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    if source != "Upload":
+        name = st.selectbox("Sample image", sample_names(), key="sample",
+                            help="Generated; nobody's image.")  # fmt: skip
+        return name, sample_image(name).png
+    given = st.file_uploader("PNG, JPEG, TIFF or DICOM file", type=list(TYPES), key="file")
+    if given is not None:
+        st.session_state[_UPLOAD] = (given.name, given.getvalue())
+    kept: tuple[str, bytes] | None = st.session_state.get(_UPLOAD)
+    if kept is not None and given is None:
+        st.caption(f"Still shown: {kept[0]}")
+    return kept
+
+
+def _question(*, modes: bool) -> Question:
+    st.subheader("Model")
+    facts = _model()
+    mode = OWN
+    if modes:
+        offered = [OWN, *MODES] if facts.noisy else [OWN, "disabled"]
+        mode = st.radio("Passes", offered, key="mode", format_func=_words) or OWN
+        st.caption(_SAYS[mode])
+    noisy = facts.noisy and (not modes or mode in ("single", "ensemble", "monte_carlo"))
+    strength, pattern = _noise(facts) if noisy else (None, None)
+    several = noisy and mode != "single"
+    most = backend().most_samples()
+    samples = 8
+    if several and most > 2:
+        samples = st.slider("Passes with noise", 2, most, min(8, most), key="samples")
+    st.subheader("Answer")
+    threshold = st.slider(
+        "Threshold", 0.05, 0.95, 0.5, 0.05, key="threshold",
+        help="Least foreground probability of the mask, where there are two classes.",
+    )  # fmt: skip
+    seed = st.number_input(
+        "Seed", 0, _SAFE_SEED, 0, key="seed", help="The same seed gives the same answer again."
+    )
+    return Question(
+        model=facts.name, mode=mode_named(mode), strength=strength, pattern=pattern,
+        samples=samples, seed=int(seed), threshold=float(threshold),
+    )  # fmt: skip
+
+
+def _model() -> ModelFacts:
+    known = {facts.name: facts for facts in backend().models()}
+    facts = known[st.selectbox("Model", list(known), key="model")]
+    said = [f"{len(facts.classes)} classes: {', '.join(facts.classes)}"]
+    said += [f"sees {facts.size} pixels a side"] if facts.size else []
+    said += ["calibrated" if facts.calibrated else "not calibrated"]
+    said += [f"its own passes: {facts.sampler}"]
+    st.caption(" · ".join(said))
+    return facts
+
+
+def _noise(facts: ModelFacts) -> tuple[float | None, Pattern | None]:
+    st.subheader("Noise")
+    if facts.has_noise and st.toggle("The noise of the run", value=True, key="own_noise"):
+        return None, None
+    strength = st.slider(
+        "Strength", 0.0, 2.0, 0.3, 0.05, key="strength",
+        help="Standard deviation of the noise, in those of each feature channel.",
+    )  # fmt: skip
+    return float(strength), _pattern()
+
+
+def _pattern() -> Pattern:
+    names: tuple[PatternName, ...] = get_args(PatternName)
+    name = st.selectbox("Pattern", names, index=names.index("lattice"), key="pattern")
+    if name == "gaussian":
+        return Pattern(name=name)
+    length = st.slider("Length of a cell, pixels", 4, 128, 32, 4, key="length")
+    return Pattern(name=name, length=float(length))
+
+
+def _words(mode: str) -> str:
+    return mode.replace("monte_carlo", "Monte Carlo").capitalize() if mode != OWN else "Own"

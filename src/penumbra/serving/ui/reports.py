@@ -1,0 +1,127 @@
+"""What a run has to tell: its evaluations, its history, its settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from penumbra.errors import RunError, expected
+from penumbra.training.run import EXPERIMENT
+
+REPORT, METRICS = "report.html", "metrics.json"
+_MOST_BYTES = 64 * 2**20
+_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation of a run.
+
+    Attributes:
+        name: the folder it was written into.
+        folder: where that lies.
+    """
+
+    name: str
+    folder: Path
+
+    def report(self) -> str:
+        """Read the report.
+
+        Raises:
+            RunError: it cannot be read, or is too large to show.
+        """
+        return _text(self.folder / REPORT)
+
+    def metrics(self) -> dict[str, Any]:
+        """Read `metrics.json`; empty where it is missing or damaged."""
+        return _document(self.folder / METRICS)
+
+    def overall(self) -> list[dict[str, object]]:
+        """Give the metrics over all images as rows: metric, mean, low, high."""
+        overall = self.metrics().get("overall")
+        found = overall.items() if isinstance(overall, dict) else ()
+        return [_row(name, value) for name, value in found if isinstance(value, dict)]
+
+
+def evaluations_of(run: Path) -> list[Evaluation]:
+    """Find the evaluations of a run: below its folder, and beside it where they name it.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        Each with a report, by name.
+    """
+    inside = {path.parent for path in _reports(run, _DEPTH)}
+    beside = {
+        path.parent
+        for path in _reports(run.parent, 1)
+        if path.parent != run and _names(_document(path.parent / METRICS).get("run"), run)
+    }
+    return [Evaluation(folder.name, folder) for folder in sorted(inside | beside)]
+
+
+def settings_of(run: Path) -> str | None:
+    """Read the experiment as it was written; ``None`` for a run without one.
+
+    Raises:
+        RunError: the file is too large to be one.
+    """
+    file = run / EXPERIMENT
+    return _text(file) if file.is_file() else None
+
+
+def _names(said: object, run: Path) -> bool:
+    """Tell whether an evaluation is of this run, by its path as it was typed then."""
+    if not isinstance(said, str):
+        return False
+    path = Path(said)
+    # A relative path was typed elsewhere; its last part is what is left to go by.
+    return path.name == run.name if not path.is_absolute() else path == run.resolve()
+
+
+def _reports(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / REPORT).is_file():
+        yield folder / REPORT
+    if not depth:
+        return
+    try:
+        below = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError:
+        return
+    for path in below:
+        if path.is_dir() and not path.is_symlink():
+            yield from _reports(path, depth - 1)
+
+
+def _row(name: str, value: dict[str, Any]) -> dict[str, object]:
+    interval = value.get("interval") or (value.get("low"), value.get("high"))
+    low, high = interval if isinstance(interval, (list, tuple)) else (None, None)
+    return {"metric": name, "mean": value.get("mean"), "low": low, "high": high}
+
+
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(_text(file))
+    except (RunError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _text(file: Path) -> str:
+    try:
+        size = file.stat().st_size
+        if size > _MOST_BYTES:
+            most = f"at most {_MOST_BYTES // 2**20} MiB"
+            raise RunError(
+                expected(file.name, most, f"{size // 2**20} MiB", "opening the file itself")
+            )
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(
+            expected(file.name, "readable", type(error).__name__, "`penumbra evaluate` again")
+        ) from error
