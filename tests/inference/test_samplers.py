@@ -33,8 +33,9 @@ def test_text_is_read_and_written_in_one_form(text, written):
     "text",
     [
         "", "noice:8", "noise:0", "noise:99999", "noise*dropout", "deterministic*augmentation",
-        "noise*noise", "ensemble*cv-ensemble", "augmentation@0.2", "noise:8@0", "noise:8@1.2.3",
-        "logit-noise*noise", "noise:8@9", "masksembles:5",
+        "noise*noise", "ensemble*cv-ensemble", "augmentation@0.2", "dropout:8@0", "noise:8@1.2.3",
+        "logit-noise*noise", "noise:8@9", "masksembles:5", "noise:8~perlin", "dropout:8@1~perlin",
+        "noise:8@0.3~worley", "noise:8@0.3~perlin0", "noise:8@0.3~",
     ],
 )  # fmt: skip
 def test_other_texts_are_refused_in_one_sentence(text):

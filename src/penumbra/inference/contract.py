@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,8 +13,10 @@ from penumbra.errors import SettingsError, expected
 from penumbra.inference.calibration import Calibration
 from penumbra.inference.classical.catalogue import is_classical
 from penumbra.inference.classical.predictor import ClassicalPredictor
+from penumbra.inference.passes import MaskFrom
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
+from penumbra.inference.requested_noise import RequestedNoise
 from penumbra.inference.samplers import Cost, Sampler
 
 
@@ -24,6 +26,10 @@ class ImagePredictor(Protocol):
     sampler: Sampler
     class_names: tuple[str, ...]
     threshold: float
+
+    @property
+    def has_own_noise(self) -> bool:
+        """Whether ``noise:K`` needs no strength."""
 
     @property
     def calibration(self) -> Calibration | None:
@@ -49,6 +55,26 @@ class ImagePredictor(Protocol):
         self, images: Sequence[NDArray[np.generic]], *, seed: int = 0, keep_samples: int = 0
     ) -> list[Prediction]:
         """Segment images (H, W, C), one prediction each at the image's own size."""
+
+    def using(
+        self,
+        *,
+        sampler: Sampler | str | None = None,
+        noise: RequestedNoise | None = None,
+        threshold: float | None = None,
+        mask_from: MaskFrom = "off",
+    ) -> ImagePredictor:
+        """Give the same with other settings, sharing what is heavy."""
+
+    def running(
+        self,
+        image: NDArray[np.generic],
+        *,
+        seed: int = 0,
+        every: int = 2,
+        keep_samples: int = 0,
+    ) -> Iterator[Prediction]:
+        """Segment one image, and say in between what the passes so far make of it."""
 
 
 def load_predictor(run: Path | str, **options: Any) -> ImagePredictor:

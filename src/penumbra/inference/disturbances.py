@@ -16,6 +16,7 @@ from penumbra.inference.samplers import MASKS, Sampler
 from penumbra.noise.draws import join_keys
 from penumbra.noise.find import find_sites
 from penumbra.noise.injector import NeuralNoiseInjector
+from penumbra.noise.patterns import Pattern
 from penumbra.noise.perturbations import (
     DropBlock,
     Dropout,
@@ -23,6 +24,7 @@ from penumbra.noise.perturbations import (
     Masksembles,
     Multiplicative,
     Perturbation,
+    RelativeNoise,
 )
 
 _DROPOUTS = (nn.Dropout, nn.Dropout2d)
@@ -38,8 +40,9 @@ def disturbance_of(
 ) -> tuple[Perturbation | None, tuple[str, ...]]:
     """Make the disturbance that a sampler asks for, on the engine's device, and name its sites.
 
-    Noise is the calibration's, else that which the network was trained with. Dropout is at the
-    dropouts that the network was trained with, where it has any and no strength is asked for.
+    Noise is the calibration's, else that which the network was trained with; noise of a strength
+    that is asked for is relative to what the features do. Dropout is at the dropouts that the
+    network was trained with, where it has any and no strength is asked for.
     Everything else goes to the sites that `find_sites` finds.
 
     Args:
@@ -55,7 +58,7 @@ def disturbance_of(
     """
     if sampler.disturbance is None:
         return None, ()
-    if sampler.disturbance == "noise":
+    if sampler.disturbance == "noise" and sampler.strength is None:
         return _noise(calibration, network, engine.device)
     if sampler.disturbance == "dropout":
         trained = _trained_dropouts(network)
@@ -66,12 +69,20 @@ def disturbance_of(
         shown = None if example is None else engine.place(example)
         names = find_sites(engine.module, "skips", shown)
     made: dict[str, Any] = {
+        "noise": lambda: RelativeNoise(sampler.strength or 0.0, sampler.pattern or Pattern()),
         "dropout": lambda: Dropout(sampler.strength or 0.2, whole_maps=False),
         "dropblock": lambda: DropBlock(sampler.strength or 0.1),
         "multiplicative": lambda: Multiplicative(sampler.strength or 0.3),
         "masksembles": lambda: Masksembles(n_masks=MASKS, scale=sampler.strength or 2.0),
     }
     return made[sampler.disturbance](), names
+
+
+def has_own_noise(network: nn.Module, calibration: Calibration | None) -> bool:
+    """Whether a run has noise of its own: calibrated, or trained with and measured."""
+    if calibration is not None and calibration.noise is not None:
+        return True
+    return isinstance(getattr(network, "noise_injector", None), NeuralNoiseInjector)
 
 
 def missing(what: str, try_: str) -> SettingsError:

@@ -70,18 +70,23 @@ class Finish:
         predictor: whose passes they were.
         kept: how many passes are kept whole.
         seed: that the draws were made from.
+        count: how many passes they are of; by default all of the predictor's.
     """
 
-    def __init__(self, predictor: Predictor, *, kept: int, seed: int) -> None:
+    def __init__(
+        self, predictor: Predictor, *, kept: int, seed: int, count: int | None = None
+    ) -> None:
         self.predictor = predictor
         self.seed = seed
         sampler = predictor.sampler
-        self.count = predictor.n_samples
+        self.count = predictor.n_samples if count is None else count
         self.kept = kept if self.count > 1 else 0
         self.off = sampler.mask_from_off_pass or sampler.head is not None
         learned = predictor.calibration or Calibration()
-        self.area = learned.area if learned.promises_for(sampler, learned.area) else None
-        self.flag = learned.flag if learned.promises_for(sampler, learned.flag) else None
+        # Nor do promises hold for fewer passes, or for a mask of another kind.
+        whole = self.count == predictor.n_samples and predictor.mask_from == "off"
+        self.area = learned.area if whole and learned.promises_for(sampler, learned.area) else None
+        self.flag = learned.flag if whole and learned.promises_for(sampler, learned.flag) else None
 
     def __call__(
         self, job: Job, results: Iterator[TileResult], *, prepare_seconds: float
@@ -113,7 +118,8 @@ class Finish:
         used = c * self.off + (2 * c + 2 if several else c)
         planes = probabilities_to_original(np.ascontiguousarray(working[:used]), size)
         mean = planes[c * self.off : c * self.off + c]
-        mask, emptied = self._mask(planes[:c]), False
+        shown = planes[:c] if self.predictor.mask_from == "off" else mean
+        mask, emptied = self._mask(shown), False
         if self.predictor.presence is not None:
             judged = self.predictor.presence.apply(mask, probability=sums.presence)
             mask, emptied = judged.mask, judged.emptied

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -100,19 +100,27 @@ class PassTotals:
             # Few passes come without a mask of their own: symmetries and networks are few.
             self.masks.append(mask.to(torch.uint8))
         else:
-            self._compare(mask, self.own, c)
+            shared, areas = self._compare(mask, self.own, c)
+            self.overlap.append(shared)
+            self.mask_areas.append(areas)
 
-    def _compare(self, mask: Tensor, own: Tensor, n_classes: int) -> None:
-        self.mask_areas.append(_class_areas(mask, self.shares, n_classes))
+    def _compare(
+        self, mask: Tensor, own: Tensor, n_classes: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give the areas that masks (N, S, h, w) share with `own`, and their own areas."""
         same = mask == own.unsqueeze(1)
         # Where the two differ, no class is shared.
         shared = torch.where(same, mask, n_classes)
-        self.overlap.append(_class_areas(shared, self.shares, n_classes))
+        areas = _class_areas(mask, self.shares, n_classes)
+        return _class_areas(shared, self.shares, n_classes), areas
 
     def results(
         self, off: Tensor | None, count: int, *, moments: Moments | None = None
     ) -> Iterator[TileResult]:
-        """Give the results of the first `count` tiles; `moments` in place of the passes' own."""
+        """Give the results of the first `count` tiles; `moments` in place of the passes' own.
+
+        More passes may be added afterwards.
+        """
         sums = self.sums
         if moments is None:
             mean, variance = sums.mean, sums.variance
@@ -122,15 +130,19 @@ class PassTotals:
             # Known without drawing anything, the mean has no Monte Carlo error.
             doubt = [entropy, torch.zeros_like(entropy)]
         own = masks_of(mean, self.threshold) if self.own is None else self.own
-        for mask in self.masks:
-            self._compare(mask.long(), own, mean.shape[1])
+        compared = [self._compare(mask.long(), own, mean.shape[1]) for mask in self.masks]
         planes = [mean] if off is None else [off, mean]
         if sums.passes > 1 or moments is not None:
             planes += [variance, *(plane.unsqueeze(1) for plane in doubt), *self.kept]
         joined = torch.cat(planes, dim=1).numpy()
         own_areas = _class_areas(own.unsqueeze(1), self.shares, mean.shape[1])[:, 0]
         areas, overlap, mask_areas = (
-            np.concatenate(each, axis=1) for each in (self.areas, self.overlap, self.mask_areas)
+            np.concatenate(each, axis=1)
+            for each in (
+                self.areas,
+                [*self.overlap, *(shared for shared, _ in compared)],
+                [*self.mask_areas, *(own_area for _, own_area in compared)],
+            )
         )
         for n in range(count):
             yield TileResult(joined[n], areas[n], overlap[n], mask_areas[n], own_areas[n])
@@ -146,6 +158,15 @@ def _class_areas(mask: Tensor, shares: Tensor, n_classes: int) -> NDArray[np.flo
 
 def _numbers(x: Tensor) -> NDArray[np.float64]:
     return np.asarray(x.numpy(), dtype=np.float64)
+
+
+def with_presence(results: Sequence[TileResult], found: Sequence[float]) -> list[TileResult]:
+    """Add what presence heads said of these tiles; nothing where there are no heads."""
+    if not found:
+        return list(results)
+    # A group may be filled up beyond the tiles that are real.
+    pairs = zip(results, found, strict=False)
+    return [replace(result, presence=value) for result, value in pairs]
 
 
 def turned(group: Group, symmetry: Symmetry) -> Tiles:

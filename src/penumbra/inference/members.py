@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,8 +73,11 @@ class Member:
         self.sites = Sites(
             engine.module, names, taps=self.head.taps, tokens=isinstance(self.perturbation, ByName)
         )
+        # Several members may share one network: each takes its hooks away when it goes.
+        weakref.finalize(self, self.sites.remove)
         self._calibrated_noise = (
             sampler.disturbance == "noise"
+            and sampler.strength is None
             and calibration is not None
             and calibration.noise is not None
         )

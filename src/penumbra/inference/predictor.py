@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,18 +18,22 @@ from torch import nn
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import Engine, Precision
 from penumbra.inference.calibration import Calibration
+from penumbra.inference.disturbances import has_own_noise
 from penumbra.inference.finish import Finish
-from penumbra.inference.groups import TileResult
+from penumbra.inference.groups import TileResult, with_presence
 from penumbra.inference.jobs import Job, TileRef, grouped, prepare
 from penumbra.inference.members import Member, check_members
-from penumbra.inference.passes import run_group
+from penumbra.inference.passes import MaskFrom, run_group
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.preprocess import Preprocess
 from penumbra.inference.presence import PresenceRule
-from penumbra.inference.samplers import Cost, Sampler
+from penumbra.inference.requested_noise import RequestedNoise
+from penumbra.inference.run_files import load_network
+from penumbra.inference.running import running
+from penumbra.inference.samplers import Cost, Pass, Sampler
 from penumbra.inference.symmetry import Symmetries, symmetries_of
 from penumbra.models.presence import PresenceWatch, head_of
-from penumbra.models.storage import WEIGHTS_FILE, load_model
+from penumbra.models.storage import WEIGHTS_FILE
 from penumbra.models.weights import check_weights, digest_of
 
 _MOST_KEPT = 2**31
@@ -80,8 +85,7 @@ class Predictor:
         device: str = "auto",
         precision: Precision = "auto",
     ) -> None:
-        if not 0 < threshold < 1:
-            raise SettingsError(expected("`threshold`", "between 0 and 1", threshold, "0.5"))
+        _check_threshold(threshold)
         if batch_size < 1:
             raise SettingsError(expected("`batch_size`", "at least 1", batch_size, "4"))
         self.preprocess = preprocess
@@ -94,32 +98,82 @@ class Predictor:
         _check_classes(calibration, self.class_names)
         self.sampler = _choose(sampler, calibration)
         self.symmetries = symmetries_of(symmetry)
-        networks = [(model, calibration), *members]
-        check_members([network for network, _ in networks], getattr(model, "n_classes", 1))
-        if not self.sampler.ensemble:
-            networks = networks[:1]
-        for network, _ in networks:
-            check_weights(network)
-        self.members = tuple(
+        self.mask_from: MaskFrom = "off"
+        self._networks = [(model, calibration), *members]
+        check_members([network for network, _ in self._networks], getattr(model, "n_classes", 1))
+        self._engines: dict[int, Engine] = {}
+        self._watches: dict[int, PresenceWatch] = {}
+        self._wanted: dict[str, Any] = {
+            "device": device, "precision": precision, "batch_size": batch_size,
+        }  # fmt: skip
+        self.members = self._members()
+        if presence is not None and presence.score == "head" and not self._watches:
+            presence.apply(np.zeros((1, 1), dtype=np.uint8))  # It says what is missing.
+        self.passes = self._passes()
+
+    def _members(self) -> tuple[Member, ...]:
+        """Make ready the networks that the sampler needs; each is laid out once."""
+        networks = self._networks if self.sampler.ensemble else self._networks[:1]
+        side, channels = self.preprocess.size, self.preprocess.channels
+        for number, (network, _) in enumerate(networks):
+            if number not in self._engines:
+                check_weights(network)
+                engine = self._engines[number] = Engine.of(network, **self._wanted)
+                if head_of(engine.module) is not None:
+                    self._watches[number] = PresenceWatch(engine.module)
+        return tuple(
             Member(
-                Engine.of(network, device=device, precision=precision, batch_size=batch_size),
+                self._engines[number],
                 calibration=learned,
                 sampler=self.sampler,
                 network=network,
-                example=torch.zeros(1, preprocess.channels, preprocess.size, preprocess.size),
+                example=torch.zeros(1, channels, side, side),
             )
-            for network, learned in networks
+            for number, (network, learned) in enumerate(networks)
         )
-        self._watches = tuple(
-            PresenceWatch(member.engine.module)
-            for member in self.members
-            if head_of(member.engine.module) is not None
-        )
-        if presence is not None and presence.score == "head" and not self._watches:
-            presence.apply(np.zeros((1, 1), dtype=np.uint8))  # It says what is missing.
-        self.passes = self.sampler.passes_of(
-            symmetries=len(self.symmetries), members=len(self.members)
-        )
+
+    def _passes(self) -> tuple[Pass, ...]:
+        return self.sampler.passes_of(symmetries=len(self.symmetries), members=len(self.members))
+
+    def using(
+        self,
+        *,
+        sampler: Sampler | str | None = None,
+        noise: RequestedNoise | None = None,
+        threshold: float | None = None,
+        mask_from: MaskFrom = "off",
+    ) -> Predictor:
+        """Give a predictor with other settings that shares this one's networks.
+
+        Args:
+            sampler: which passes; by default this one's.
+            noise: of which strength and pattern, where there is noise among the passes.
+            threshold: of the mask; by default this one's.
+            mask_from: the mask that each prediction shows: that of the undisturbed pass
+                (``"off"``), or of the mean over the passes (``"mean"``). Nothing was calibrated
+                for the latter, so that intervals and flags are withheld.
+
+        Raises:
+            SettingsError: as the constructor.
+        """
+        other = copy.copy(self)
+        if threshold is not None:
+            _check_threshold(threshold)
+            other.threshold = threshold
+        other.mask_from = mask_from
+        chosen = self.sampler if sampler is None else _choose(sampler, self.calibration)
+        if noise is not None:
+            chosen = noise.on(chosen, own=self.has_own_noise)
+        if chosen != self.sampler:
+            other.sampler = chosen
+            other.members = other._members()  # noqa: SLF001 - its own class
+            other.passes = other._passes()  # noqa: SLF001
+        return other
+
+    @property
+    def has_own_noise(self) -> bool:
+        """Whether ``noise:K`` needs no strength: the run was calibrated or trained with noise."""
+        return has_own_noise(*self._networks[0])
 
     @property
     def engine(self) -> Engine:
@@ -170,14 +224,16 @@ class Predictor:
         Raises:
             RunError: a folder is missing, incomplete, damaged, or from a newer version.
         """
-        model, document, own = _load(Path(run), calibrated=calibration is True)
+        model, document, own = load_network(Path(run), calibrated=calibration is True)
         learned = own if calibration is True else calibration or None
         if presence is None or presence is True:
             wanted = presence is True or calibration is not False
             presence = _presence(Path(run)) if wanted else None
         others = []
         for member in members:
-            network, described, theirs = _load(Path(member), calibrated=calibration is not False)
+            network, described, theirs = load_network(
+                Path(member), calibrated=calibration is not False
+            )
             if described["class_names"] != document["class_names"]:
                 raise SettingsError(
                     expected(f"the classes of {member}", document["class_names"],
@@ -218,12 +274,8 @@ class Predictor:
             SettingsError: keeping so many passes would take more than 2 GiB for one image.
         """
         started = time.perf_counter()
-        keep = min(keep_samples, self.sampler.samples if self.sampler.head else len(self.passes))
-        jobs = [
-            prepare(image, self.preprocess, overlap=self.overlap, seed=seed) for image in images
-        ]
-        for job in jobs:
-            _check_kept(keep, job, len(self.class_names))
+        keep = min(keep_samples, self.n_samples)
+        jobs = [self.prepare(image, seed=seed, keep=keep) for image in images]
         spent = (time.perf_counter() - started) / max(1, len(jobs))
         # Tiles flow through the network and are blended as they come, so that memory holds one
         # image's sums and one group of tiles, however many tiles and passes there are.
@@ -231,34 +283,75 @@ class Predictor:
         finish = Finish(self, kept=keep, seed=seed)
         return [finish(job, results, prepare_seconds=spent) for job in jobs]
 
+    def prepare(self, image: NDArray[np.generic], *, seed: int, keep: int) -> Job:
+        """Bring an image to the network's resolution and plan its tiles.
+
+        Raises:
+            ImageFileError, SettingsError: as a call.
+        """
+        job = prepare(image, self.preprocess, overlap=self.overlap, seed=seed)
+        _check_kept(keep, job, len(self.class_names))
+        return job
+
+    def running(
+        self,
+        image: NDArray[np.generic],
+        *,
+        seed: int = 0,
+        every: int = 2,
+        keep_samples: int = 0,
+    ) -> Iterator[Prediction]:
+        """Segment one image and say in between what the passes so far make of it.
+
+        Args:
+            image: (H, W, C), as for a call.
+            seed: every draw is made from it and from the content of the image.
+            every: passes from one estimate to the next; pairs of opposite noise are whole at even
+                numbers.
+            keep_samples: as for a call.
+
+        Yields:
+            Predictions of ever more passes. The last is bit for bit that of a call.
+
+        Raises:
+            ImageFileError, SettingsError: as a call; or `every` is below 1.
+        """
+        return running(self, image, seed=seed, every=every, keep_samples=keep_samples)
+
     def _run(self, tiles: Iterable[TileRef], keep: int) -> Iterator[TileResult]:
         """Run tiles through the networks, neighbours of one shape together, order kept."""
         alike = itertools.groupby(tiles, key=lambda tile: tile.shape)
         for _, refs in alike:
             while some := list(itertools.islice(refs, self.engine.group)):
-                for watch in self._watches:
-                    watch.take()  # What a call that failed may have left.
+                self.take_presence()  # What a call that failed may have left.
                 results = run_group(
-                    grouped(some, self.engine.group),
-                    members=self.members,
-                    sampler=self.sampler,
-                    passes=self.passes,
-                    symmetries=self.symmetries,
-                    threshold=self.threshold,
-                    keep=keep,
+                    grouped(some, self.engine.group), passes=self.passes, **self.how(keep)
                 )
-                yield from self._with_presence(results)
+                yield from with_presence(results, self.take_presence())
 
-    def _with_presence(self, results: list[TileResult]) -> list[TileResult]:
-        """Add what the presence heads said of these tiles, the mean over the networks."""
-        each = [logits for watch in self._watches if (logits := watch.take()) is not None]
+    def how(self, keep: int) -> dict[str, Any]:
+        """Say how a group of tiles is run, less the passes; see `passes.RunningGroup`."""
+        return {
+            "members": self.members,
+            "sampler": self.sampler,
+            "symmetries": self.symmetries,
+            "threshold": self.threshold,
+            "keep": keep,
+            "mask_from": self.mask_from,
+        }
+
+    def take_presence(self) -> list[float]:
+        """Give what the presence heads said of the last tiles, the mean over the networks."""
+        each = [logits for watch in self._watches.values() if (logits := watch.take()) is not None]
         if not each:
-            return results
+            return []
         logits = torch.stack([one.float() for one in each])
-        found = torch.sigmoid(logits).mean(dim=0).cpu().tolist()
-        # A group may be filled up beyond the tiles that are real.
-        pairs = zip(results, found, strict=False)
-        return [replace(result, presence=float(value)) for result, value in pairs]
+        return [float(value) for value in torch.sigmoid(logits).mean(dim=0).cpu().tolist()]
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 < threshold < 1:
+        raise SettingsError(expected("`threshold`", "between 0 and 1", threshold, "0.5"))
 
 
 def _choose(sampler: Sampler | str | None, calibration: Calibration | None) -> Sampler:
@@ -292,27 +385,3 @@ def _presence(folder: Path) -> PresenceRule | None:
     if rule is not None:
         rule.check_weights(digest_of(folder / WEIGHTS_FILE))
     return rule
-
-
-def _load(
-    folder: Path, *, calibrated: bool
-) -> tuple[nn.Module, dict[str, Any], Calibration | None]:
-    model, document = load_model(folder)
-    learned = Calibration.read(folder) if calibrated else None
-    if learned is not None:
-        learned.check_weights(digest_of(folder / WEIGHTS_FILE))
-    try:
-        described = document | {
-            "preprocess": Preprocess.model_validate(document["preprocess"]),
-            "class_names": [str(name) for name in document["class_names"]],
-        }
-    except (KeyError, ValueError, SettingsError) as error:
-        raise RunError(
-            expected(
-                f"model.json in {folder}",
-                "one that `penumbra train` wrote, with preprocess and class_names",
-                f"a problem with {error}",
-                "the run folder itself, or Predictor(model, preprocess=…) for a bare network",
-            )
-        ) from error
-    return model, described, learned

@@ -11,7 +11,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+from pydantic import ValidationError
+
 from penumbra.errors import SettingsError, expected
+from penumbra.noise.patterns import Pattern, PatternName
 
 Disturbance = Literal["noise", "dropout", "dropblock", "multiplicative", "masksembles"]
 Ensemble = Literal["ensemble", "cv-ensemble"]
@@ -21,9 +24,14 @@ ENSEMBLES: tuple[str, ...] = get_args(Ensemble)
 _HEADS = ("logit-noise", "ssn")
 _KINDS = ("deterministic", *DISTURBANCES, "augmentation", *ENSEMBLES, *_HEADS)
 _DEFAULT_PASSES, _DEFAULT_SAMPLES = 8, 64
+MOST_NOISE = 2
+"""Standard deviations of a channel; more than that leaves nothing of the features."""
 MASKS = 4
 """Masks of Masksembles; a further pass would repeat one of them."""
-_TEXT = re.compile(r"(?P<kinds>[a-z*-]+)(:(?P<passes>\d+))?(@(?P<strength>[0-9.]+))?")
+_TEXT = re.compile(
+    r"(?P<kinds>[a-z*-]+)(:(?P<passes>\d+))?(@(?P<strength>[0-9.]+))?"
+    r"(~(?P<pattern>[a-z]+)(?P<length>[0-9.]+)?)?"
+)
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,19 @@ class Sampler:
         head: samples drawn behind a pass: noise in logit space, or a stochastic head.
         passes: how many, or how many samples of a head, evenly over symmetries and networks;
             ``None`` for as many as there are symmetries or networks.
-        strength: of the disturbance: its rate, or its amplitude.
+        strength: of the disturbance: its rate, or its amplitude. Noise of a given strength is that
+            many standard deviations of each channel of the features (`RelativeNoise`), whatever
+            the run was calibrated or trained with.
+        pattern: of noise of a given strength; ``None`` for the default.
 
     Examples:
-        >>> Sampler.parse("noise*augmentation:8")
-        Sampler(disturbance='noise', augmented=True, ensemble=None, head=None, passes=8, strength=None)
+        >>> Sampler.parse("noise*augmentation:8").augmented
+        True
         >>> str(Sampler.parse("dropout")), Sampler.parse("deterministic").passes
         ('dropout:8', 1)
-    """  # noqa: E501 - a doctest's line
+        >>> Sampler.parse("noise:8@0.3~perlin16").pattern.length
+        16.0
+    """
 
     disturbance: Disturbance | None = None
     augmented: bool = False
@@ -96,10 +109,11 @@ class Sampler:
     head: Literal["logit-noise", "ssn"] | None = None
     passes: int | None = 1
     strength: float | None = None
+    pattern: Pattern | None = None
 
     @classmethod
     def parse(cls, text: str) -> Sampler:
-        """Read ``KIND[*KIND…][:PASSES][@STRENGTH]``.
+        """Read ``KIND[*KIND…][:PASSES][@STRENGTH[~PATTERN[LENGTH]]]``; length in pixels.
 
         Raises:
             SettingsError: the text is of another form, or its kinds do not go together.
@@ -119,8 +133,10 @@ class Sampler:
         if passes is not None and not 1 <= passes <= 10_000:
             raise _refused(text, "of 1 to 10000 passes")
         strength = match["strength"]
-        if strength is not None and set(disturbances) <= {"noise"}:
-            raise _refused(text, "with a strength only for dropout, dropblock and their like")
+        if strength is not None and not disturbances:
+            raise _refused(text, "with a strength only for noise, dropout and their like")
+        if match["pattern"] and (strength is None or disturbances != ["noise"]):
+            raise _refused(text, "with a pattern only behind the strength of noise")
         if kinds == ["deterministic"]:
             passes = 1
         elif heads:
@@ -135,7 +151,8 @@ class Sampler:
             ensemble=cast("Ensemble", ensembles[0]) if ensembles else None,
             head=cast("Literal['logit-noise', 'ssn']", heads[0]) if heads else None,
             passes=passes,
-            strength=_strength(strength, text),
+            strength=_strength(strength, text, noise=disturbances == ["noise"]),
+            pattern=_pattern(match["pattern"], match["length"], text),
         )
 
     def __str__(self) -> str:
@@ -145,7 +162,8 @@ class Sampler:
         text = "*".join(part for part in parts if part) or "deterministic"
         if self.passes is not None and text != "deterministic":
             text += f":{self.passes}"
-        return text + (f"@{self.strength:g}" if self.strength is not None else "")
+        text += f"@{_number(self.strength)}" if self.strength is not None else ""
+        return text + ("" if self.pattern is None else f"~{_pattern_text(self.pattern)}")
 
     @property
     def samples(self) -> int:
@@ -223,16 +241,39 @@ def _sample(k: int, inputs: int) -> int:
     return 2 * (which + inputs * (turn // 2)) + turn % 2
 
 
-def _strength(text: str | None, whole: str) -> float | None:
+def _number(value: float) -> str:
+    """Write a number so that reading it gives the same one back."""
+    short = f"{value:g}"
+    return short if float(short) == value else f"{value:.17f}".rstrip("0").rstrip(".")
+
+
+def _pattern_text(pattern: Pattern) -> str:
+    plain = Pattern(name=pattern.name)
+    return pattern.name + ("" if pattern == plain else _number(pattern.length))
+
+
+def _strength(text: str | None, whole: str, *, noise: bool) -> float | None:
     if text is None:
         return None
     try:
         value = float(text)
     except ValueError:
         raise _refused(whole, "with a number behind @") from None
-    if not 0 < value <= 10:
+    if noise and not 0 <= value <= MOST_NOISE:
+        raise _refused(whole, f"with noise of a strength from 0 to {MOST_NOISE}")
+    if not noise and not 0 < value <= 10:
         raise _refused(whole, "of a strength above 0 and at most 10")
     return value
+
+
+def _pattern(name: str | None, length: str | None, whole: str) -> Pattern | None:
+    if name is None:
+        return None
+    try:
+        return Pattern.model_validate({"name": name} | ({"length": length} if length else {}))
+    except ValidationError:
+        known = ", ".join(get_args(PatternName))
+        raise _refused(whole, f"with one of {known} behind ~, and a length above 0") from None
 
 
 def _refused(text: str, wanted: str) -> SettingsError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from penumbra.errors import SettingsError, expected
 from penumbra.inference.classical.catalogue import Baseline, Foreground
+from penumbra.inference.passes import MaskFrom
 from penumbra.inference.prediction import Prediction, entropy
 from penumbra.inference.preprocess import (
     Preprocess,
@@ -19,6 +20,7 @@ from penumbra.inference.preprocess import (
     to_working,
     with_channels,
 )
+from penumbra.inference.requested_noise import RequestedNoise
 from penumbra.inference.samplers import Cost, Sampler
 from penumbra.inference.scores import image_scores
 
@@ -79,6 +81,43 @@ class ClassicalPredictor:
         self.threshold = threshold
         self.sampler = Sampler()
         self.cost = Cost(0, 0)
+
+    has_own_noise = False
+
+    def using(
+        self,
+        *,
+        sampler: Sampler | str | None = None,
+        noise: RequestedNoise | None = None,
+        threshold: float | None = None,
+        mask_from: MaskFrom = "off",
+    ) -> ClassicalPredictor:
+        """Give the same method with another threshold; there is nothing else to set.
+
+        Raises:
+            SettingsError: passes are asked for, or the threshold is not between 0 and 1.
+        """
+        del noise, mask_from
+        asked = Sampler.parse(sampler) if isinstance(sampler, str) else sampler or Sampler()
+        if asked != Sampler():
+            raise SettingsError(
+                expected(f"the sampler of {self.baseline.method.name}", "deterministic", asked,
+                         "a network, whose features can be disturbed")
+            )  # fmt: skip
+        chosen = self.threshold if threshold is None else threshold
+        return ClassicalPredictor(self.baseline, class_names=self.class_names, threshold=chosen)
+
+    def running(
+        self,
+        image: NDArray[np.generic],
+        *,
+        seed: int = 0,
+        every: int = 2,
+        keep_samples: int = 0,
+    ) -> Iterator[Prediction]:
+        """Yield the one prediction there is."""
+        del every
+        yield self([image], seed=seed, keep_samples=keep_samples)[0]
 
     @property
     def summary(self) -> str:
