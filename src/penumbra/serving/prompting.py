@@ -1,0 +1,149 @@
+"""Promptable models inside of a worker: an image is embedded once, then asked as often as liked."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penumbra.errors import SettingsError, expected
+from penumbra.imaging.rle import decode_coco, encode_coco
+from penumbra.promptable.cache import EmbeddingCache
+from penumbra.promptable.embedding import Embedding
+from penumbra.promptable.prediction import PromptedPrediction
+from penumbra.promptable.regions import tight_box
+from penumbra.promptable.segmenter import PromptableSegmenter
+from penumbra.serving.messages import UNKNOWN_SESSION, Answer, Job
+from penumbra.serving.specs import ModelSpec, WorkerSettings
+from penumbra.serving.uploads import UploadError, UploadLimits, decode
+
+_MOST_SESSIONS = 4096
+_MOST_PROMPTS = 256
+_PRECISIONS: dict[str, Any] = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+class ServedPromptable:
+    """A promptable model that is served.
+
+    Sessions are names for embeddings. Which images they are of is the parent's business: a worker
+    that does not know a session any more, or never did, asks for the upload.
+
+    Args:
+        spec: which.
+        settings: bounds; embeddings take at most `embedding_bytes`.
+
+    Raises:
+        PenumbraError: it cannot be loaded.
+    """
+
+    def __init__(self, spec: ModelSpec, settings: WorkerSettings) -> None:
+        self.name = spec.name
+        self.segmenter = PromptableSegmenter.from_pretrained(
+            spec.source,
+            device=settings.device,
+            precision=_PRECISIONS.get(settings.precision, "auto"),
+        )
+        self.cache = EmbeddingCache(memory_bytes=settings.embedding_bytes)
+        self._keys: OrderedDict[str, str] = OrderedDict()
+
+    def describe(self) -> dict[str, Any]:
+        """Give plain values for the list of models."""
+        return {
+            "name": self.name,
+            "kind": "promptable",
+            "classes": ["background", "object"],
+            "has_noise": False,
+            "sampler": None,
+            "calibrated": False,
+            "threshold": 0.5,
+            "size": self.segmenter.size,
+            "accepts": sorted(self.segmenter.accepts),
+        }
+
+    def embed(self, job: Job, limits: UploadLimits) -> Answer:
+        """Embed an image and remember it under its session.
+
+        Raises:
+            UploadError: the upload is refused.
+        """
+        embedding, timings, cached = self._embedding(job, limits)
+        height, width = embedding.size
+        document: dict[str, Any] = {
+            "id": str(job.options.get("session", job.id)),
+            "model": job.model,
+            "size": {"height": height, "width": width},
+            "accepts": sorted(self.segmenter.accepts),
+            "timings": timings,
+        }
+        return Answer(id=job.id, document=document, timings=timings, cached=cached)
+
+    def prompt(self, job: Job, limits: UploadLimits) -> Answer:
+        """Answer prompts on a session's image; each mask is cropped to its box.
+
+        Raises:
+            SettingsError: a prompt is not valid.
+            UploadError: the session is unknown here and the job has no upload (status 0), or the
+                upload is refused.
+        """
+        embedding, timings, cached = self._embedding(job, limits)
+        started = time.perf_counter()
+        found = self.segmenter.predict(embedding, **_asked(job.options, embedding.size))
+        timings["network"] = time.perf_counter() - started
+        started = time.perf_counter()
+        masks = [mask_row(one) for one in found]
+        timings["encode"] = time.perf_counter() - started
+        document = {"masks": masks, "model": job.model, "timings": timings}
+        return Answer(id=job.id, document=document, timings=timings, cached=cached)
+
+    def _embedding(
+        self, job: Job, limits: UploadLimits
+    ) -> tuple[Embedding, dict[str, float], bool]:
+        session = str(job.options.get("session", job.id))
+        key = self._keys.get(session)
+        held = None if key is None else self.cache.get(key)
+        if held is not None:
+            self._keys.move_to_end(session)
+            return held, {"decode": 0.0, "prepare": 0.0}, True
+        if job.upload is None:
+            raise UploadError(0, UNKNOWN_SESSION, "The worker needs the session's image again.")
+        started = time.perf_counter()
+        image = decode(job.upload, limits)
+        decoded = time.perf_counter()
+        before = self.cache.counts.computed
+        embedding = self.cache.embed(self.segmenter, image)
+        self._keys[session] = embedding.key
+        while len(self._keys) > _MOST_SESSIONS:
+            self._keys.popitem(last=False)
+        timings = {"decode": decoded - started, "prepare": time.perf_counter() - decoded}
+        return embedding, timings, self.cache.counts.computed == before
+
+
+def mask_row(answer: PromptedPrediction) -> dict[str, Any]:
+    """Describe one mask: its box, run lengths of what is inside of it, area and scores.
+
+    An empty mask has neither box nor run lengths.
+    """
+    mask: NDArray[np.bool_] = answer.mask > 0
+    box = tight_box(mask)
+    row: dict[str, Any] = {"box": None, "rle": None, "area_px": int(np.count_nonzero(mask))}
+    if box is not None:
+        x0, y0, x1, y1 = box
+        row |= {"box": list(box), "rle": encode_coco(mask[y0:y1, x0:x1])}
+    return row | {"predicted_iou": answer.predicted_iou, "stability": answer.stability}
+
+
+def _asked(options: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    named = {name: options.get(name) or () for name in ("boxes", "points", "labels")}
+    asked: dict[str, Any] = {name: value for name, value in named.items() if len(value)}
+    for name, value in asked.items():
+        if len(value) > _MOST_PROMPTS:
+            raise SettingsError(
+                expected(f"`{name}`", f"at most {_MOST_PROMPTS}", len(value), "several requests")
+            )
+    if (mask := options.get("mask")) is not None:
+        asked["mask"] = decode_coco(mask, size=size, max_pixels=size[0] * size[1])
+    return {**asked, "choice": options.get("choice") or "best"}
