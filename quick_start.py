@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make an environment beside this file, install Penumbra into it, and do the main job.
 
-    python quick_start.py                          segment a generated set of images
+    python quick_start.py                          segment a generated set of images, and show it
     python quick_start.py --data folder:my_photos  the same on your own images
     python quick_start.py --test                   install what the tests need, and run them
 
@@ -256,7 +256,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, metavar="M", help="how long to train at most")
     parser.add_argument("--seed", type=int, metavar="N", help="where all randomness starts")
     parser.add_argument(
-        "--no-app", action="store_true", help="stop after the report (there is no app yet)"
+        "--no-app", action="store_true", help="stop after the report, without opening the pages"
     )
     parser.add_argument("--test", action="store_true", help="run the tests instead")
     options = parser.parse_args(own)
@@ -270,6 +270,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def extras_of(options: argparse.Namespace) -> list[str]:
+    """Say what has to be installed beside the core."""
+    if options.test:
+        return ["test"]
+    return [] if options.no_app else ["serve", "ui"]
+
+
 def job_command(python: Path, options: argparse.Namespace) -> list[str]:
     """Give the command that does the main job; options left out keep the verb's own defaults."""
     command = [str(python), "-m", "penumbra", "quick-start", "--out", str(options.out)]
@@ -280,9 +287,26 @@ def job_command(python: Path, options: argparse.Namespace) -> list[str]:
     return command
 
 
+def newest_run(out: Path) -> Path | None:
+    """Give the run folder that the job wrote last."""
+    found = {
+        int(folder.name[len("run-") :]): folder / "run"
+        for folder in out.glob("run-*")
+        if folder.name[len("run-") :].isdigit() and (folder / "run").is_dir()
+    }
+    return found[max(found)] if found else None
+
+
+def serve_command(python: Path, run: Path) -> list[str]:
+    """Give the command that serves a run and opens its pages; on any free port."""
+    return [str(python), "-m", "penumbra", "serve", str(run), "--open"]
+
+
 def test_command(python: Path, options: argparse.Namespace) -> list[str]:
-    """Give the command that runs the tests."""
-    return [str(python), "-m", "pytest", *options.pytest]
+    """Give the command that runs the tests, in as many processes as there are cores, at most 4."""
+    processes = max(1, min(4, os.cpu_count() or 1))
+    spread = ["-n", str(processes), "--dist", "loadfile"]
+    return [str(python), "-m", "pytest", *spread, *options.pytest]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -295,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     venv = ROOT / ".venv"
     python = venv_python(venv)
     try:
-        prepare(ROOT, venv, ["test"] if options.test else [])
+        prepare(ROOT, venv, extras_of(options))
     except (QuickStartError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -303,7 +327,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tests run from the root, where their settings are; the job runs where the user stands, so
     # that relative paths mean what they look like.
     where = str(ROOT) if options.test else None
-    return subprocess.run(command, cwd=where, env=clean_environment(), check=False).returncode
+    code = subprocess.run(command, cwd=where, env=clean_environment(), check=False).returncode
+    run = None if code or options.test or options.no_app else newest_run(options.out)
+    if run is None:
+        return code
+    say("Opening the pages; Ctrl+C ends them, --no-app leaves them out.")
+    return subprocess.run(
+        serve_command(python, run), env=clean_environment(), check=False
+    ).returncode
 
 
 if __name__ == "__main__":

@@ -93,7 +93,32 @@ def test_seed_zero_is_passed_on(start):
 def test_what_follows_two_dashes_goes_to_pytest(start):
     options = start.parse(["--test", "--", "-k", "split", "--", "-x"])
     command = start.test_command(Path("py"), options)
-    assert command == ["py", "-m", "pytest", "-k", "split", "--", "-x"]
+    assert command[:3] == ["py", "-m", "pytest"]
+    assert command[-4:] == ["-k", "split", "--", "-x"]
+
+
+def test_tests_run_in_a_few_processes_a_file_in_one_of_them(start, monkeypatch):
+    monkeypatch.setattr(start.os, "cpu_count", lambda: 64)
+    command = start.test_command(Path("py"), start.parse(["--test"]))
+    assert command[3:] == ["-n", "4", "--dist", "loadfile"]
+
+
+def test_the_newest_run_is_served(start, tmp_path):
+    assert start.newest_run(tmp_path) is None
+    for name in ("run-9", "run-10", "run-x"):
+        (tmp_path / name / "run").mkdir(parents=True)
+    (tmp_path / "run-11").mkdir()  # A job that was stopped before it trained.
+    assert start.newest_run(tmp_path) == tmp_path / "run-10" / "run"
+    assert start.serve_command(Path("py"), tmp_path)[2:] == [
+        "penumbra", "serve", str(tmp_path), "--open",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extras"), [([], ["serve", "ui"]), (["--no-app"], []), (["--test"], ["test"])]
+)
+def test_only_what_is_wanted_is_installed(start, arguments, extras):
+    assert start.extras_of(start.parse(arguments)) == extras
 
 
 @pytest.mark.parametrize(
