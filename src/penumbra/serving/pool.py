@@ -139,10 +139,11 @@ class WorkerPool:
         """
         self._closing = True
         self._wake()
-        everyone = [*self._workers, *self._leaving]
+        self._leaving.update(self._workers)
+        self._workers.clear()
         for worker in self._starting:
             worker.kill()
-        await asyncio.gather(*(worker.leave_within(timeout) for worker in everyone))
+        await asyncio.gather(*(worker.leave_within(timeout) for worker in list(self._leaving)))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         atexit.unregister(self._kill)
 
