@@ -107,7 +107,7 @@ export function mountCanvas(element, options = {}) {
       const scene = { width, height, ratio, view: view(), size, layers, other, swipe: state.swipe, opacity: state.opacity, palette, overlays: !hidden };
       renderer.draw(scene);
     }
-    const aim = document.activeElement === root && root.matches(":focus-visible") && tool !== "move";
+    const aim = root.matches(":focus-visible") && tool !== "move";
     if (pen) drawMarks(pen, { view: view(), box: room, ratio, prompts: hidden ? noPrompts() : prompts, draft, aim });
     scale.show(hidden ? noLayers() : layers);
     swipe.show(other !== null && size !== null, state.swipe);

@@ -1,0 +1,128 @@
+/**
+ * From the server's answer to what the canvas draws.
+ *
+ * @import { ClassMask, Layers, Levels } from "../canvas/types.js"
+ * @import { Rle } from "../canvas/rle.js"
+ * @import { Api } from "./api.js"
+ * @import { Settings } from "./settings.js"
+ *
+ * @typedef {object} MapLink
+ * @property {string} href
+ * @property {8 | 16} bits
+ * @property {[number, number]} scale
+ * @property {string} unit
+ *
+ * @typedef {object} Answer The parts of the JSON that the studio reads.
+ * @property {string} id
+ * @property {string} model
+ * @property {{height: number, width: number}} size
+ * @property {{class: number, name: string, area_px: number, rle: Rle}[]} masks
+ * @property {Record<string, MapLink>} maps
+ * @property {Record<string, number>} timings Seconds by stage.
+ * @property {number} passes
+ * @property {number} threshold
+ * @property {number | null} [noise_strength]
+ * @property {boolean | null} [flagged]
+ * @property {string[]} [notes]
+ * @property {boolean} [converged]
+ * @property {boolean} [emptied]
+ *
+ * @typedef {object} Result
+ * @property {Answer} answer
+ * @property {ClassMask} mask
+ * @property {Record<string, Levels>} fields
+ * @property {Record<string, ArrayBuffer>} files As the server sent them, for the download.
+ * @property {Uint32Array | null} areas How many pixels have at least each level of probability.
+ * @property {Blob | null} image What the server shows where the browser cannot read the file.
+ */
+
+import { areasAbove, leastLevel, ownWindow, toLevels } from "../canvas/layers.js";
+import { decodeGrey } from "../canvas/png.js";
+import { decode } from "../canvas/rle.js";
+import { LAYERS } from "./settings.js";
+
+/**
+ * Fetch what belongs to an answer.
+ *
+ * @param {Api} api
+ * @param {Answer} answer
+ * @param {AbortSignal} signal
+ * @param {string[] | null} [only] Maps that are wanted; null for all.
+ * @returns {Promise<Result>}
+ */
+export async function gather(api, answer, signal, only = null) {
+  const { width, height } = answer.size;
+  const mask = decode(answer.masks.map((part) => ({ rle: part.rle, value: part.class })), width, height);
+  /** @type {Result} */
+  const result = { answer, mask, fields: {}, files: {}, areas: null, image: null };
+  const wanted = Object.entries(answer.maps ?? {}).filter(([name]) => !only || only.includes(name) || name === "image");
+  await Promise.all(
+    wanted.map(async ([name, link]) => {
+      const bytes = await api.bytes(link.href, signal);
+      result.files[`${name}.png`] = bytes;
+      if (name === "image") result.image = new Blob([bytes], { type: "image/png" });
+      else if (name !== "overlay") result.fields[name] = await field(name, link, bytes);
+    }),
+  );
+  const probability = result.fields["probability"];
+  // With more classes than two, a threshold has no meaning: the largest probability wins.
+  if (probability && answer.masks.length <= 1) result.areas = areasAbove(probability);
+  return result;
+}
+
+/**
+ * @param {string} name
+ * @param {MapLink} link
+ * @param {ArrayBuffer} bytes
+ */
+async function field(name, link, bytes) {
+  const label = LAYERS.find(([known]) => known === name)?.[1] ?? name;
+  const unit = link.unit === "1" ? "" : (link.unit ?? "");
+  return toLevels({ ...(await decodeGrey(bytes)), scale: link.scale, label, unit });
+}
+
+/**
+ * What the canvas draws of a result with these settings. Moving the threshold or choosing another
+ * map asks nobody.
+ *
+ * @param {Result} result
+ * @param {Settings} settings
+ * @returns {Layers}
+ */
+export function layersOf(result, settings) {
+  const heat = result.fields[settings.layer] ?? null;
+  return {
+    mask: result.mask,
+    heat,
+    map: settings.layer === "confidence" || settings.layer === "probability" ? "viridis" : "doubt",
+    window: heat && settings.own ? ownWindow(heat) : [0, 1],
+    probability: result.areas ? (result.fields["probability"] ?? null) : null,
+    threshold: moved(result, settings) ? settings.threshold : null,
+  };
+}
+
+/**
+ * Whether the threshold stands elsewhere than the server's mask has it.
+ *
+ * @param {Result} result
+ * @param {Settings} settings
+ */
+export function moved(result, settings) {
+  return result.areas !== null && settings.threshold !== null && Math.abs(settings.threshold - result.answer.threshold) > 1e-9;
+}
+
+/**
+ * Pixels of each class as shown.
+ *
+ * @param {Result} result
+ * @param {Settings} settings
+ * @returns {{index: number, name: string, area: number}[]}
+ */
+export function classesOf(result, settings) {
+  const probability = result.fields["probability"];
+  return result.answer.masks.map((part) => {
+    const shifted = moved(result, settings) && probability && result.areas && settings.threshold !== null;
+    const area = shifted ? (result.areas?.[leastLevel(probability, settings.threshold ?? 0.5)] ?? 0) : part.area_px;
+    return { index: part.class, name: part.name, area };
+  });
+}

@@ -1,0 +1,193 @@
+/**
+ * Layers and sliders: shows the settings and what is known of the result, tells what was changed.
+ *
+ * @import { CanvasState } from "../canvas/state.js"
+ * @import { Levels } from "../canvas/types.js"
+ * @import { Result } from "./answers.js"
+ * @import { Mode, Settings } from "./settings.js"
+ *
+ * @typedef {object} Served A model as `GET /v1/models` describes it.
+ * @property {string} name
+ * @property {"segmenter" | "promptable"} kind
+ * @property {number} [threshold]
+ * @property {string} [sampler]
+ *
+ * @typedef {object} Changes
+ * @property {(change: Partial<Settings>) => void} settings
+ * @property {(layer: "mask" | "heat" | `class:${number}`, value: number) => void} opacity
+ */
+
+import { classColour, css } from "../canvas/colour.js";
+import { meanOf } from "../canvas/layers.js";
+import { figure } from "../canvas/scale.js";
+import { classesOf } from "./answers.js";
+import { made, part, slide } from "./dom.js";
+import { LAYERS, MODES } from "./settings.js";
+import { percent, whole } from "./words.js";
+
+/** @type {WeakMap<Levels, number>} */
+const means = new WeakMap();
+
+/** @param {Changes} changes */
+export function panel(changes) {
+  const range = (/** @type {string} */ id) => part(id, HTMLInputElement);
+  const [threshold, strength, samples, seed] = [range("threshold"), range("strength"), range("samples"), range("seed")];
+  const [maskOpacity, heatOpacity, own] = [range("o-mask"), range("o-heat"), range("own")];
+  const [pattern, compare, model] = [part("pattern", HTMLSelectElement), part("compare", HTMLSelectElement), part("model", HTMLSelectElement)];
+  const classes = part("classes", HTMLUListElement);
+  const layers = part("layers", HTMLDivElement);
+  let shown = "";
+
+  for (const [name, words] of MODES) part("modes", HTMLDivElement).append(radio("mode", name, words, (value) => changes.settings({ mode: /** @type {Mode} */ (value) })));
+  for (const [name, words] of LAYERS) {
+    const label = radio("layer", name, words, (value) => changes.settings({ layer: value }));
+    label.append(made("span", { class: "mean", title: "Mean over the image" }));
+    layers.append(label);
+  }
+  compare.append(new Option("Nothing", "off"), ...MODES.map(([name, words]) => new Option(words, name)));
+
+  threshold.addEventListener("input", () => changes.settings({ threshold: Number(threshold.value) }));
+  strength.addEventListener("input", () => changes.settings({ strength: Number(strength.value) }));
+  samples.addEventListener("input", () => changes.settings({ samples: Number(samples.value) }));
+  seed.addEventListener("change", () => changes.settings({ seed: Math.max(0, Math.round(Number(seed.value) || 0)) }));
+  pattern.addEventListener("change", () => changes.settings({ pattern: pattern.value }));
+  own.addEventListener("change", () => changes.settings({ own: own.checked }));
+  model.addEventListener("change", () => changes.settings({ model: model.value }));
+  compare.addEventListener("change", () => changes.settings({ compare: /** @type {Mode | "off"} */ (compare.value) }));
+  maskOpacity.addEventListener("input", () => changes.opacity("mask", Number(maskOpacity.value)));
+  heatOpacity.addEventListener("input", () => changes.opacity("heat", Number(heatOpacity.value)));
+  for (const [input, change] of /** @type {const} */ ([[strength, { strength: null }], [threshold, { threshold: null }]])) {
+    input.addEventListener("dblclick", () => changes.settings(change));
+    input.title = "Double-click for the run’s own";
+  }
+
+  /**
+   * @param {Result | null} result
+   * @param {Settings} settings
+   * @param {CanvasState} state
+   * @param {{name: string, area: number, index: number} | null} prompted
+   */
+  function showClasses(result, settings, state, prompted) {
+    const rows = [...(result ? classesOf(result, settings) : []), ...(prompted ? [prompted] : [])];
+    const key = rows.map(({ index, name }) => `${index}:${name}`).join();
+    if (key !== shown) {
+      shown = key;
+      classes.replaceChildren(...rows.map(({ index, name }) => classRow(index, name, changes.opacity)));
+    }
+    const size = result?.answer.size;
+    rows.forEach(({ index, area }, place) => {
+      const row = classes.children[place];
+      const area_ = row?.querySelector("output");
+      if (area_) area_.textContent = `${whole(area)} px`;
+      if (area_ && size) area_.title = `${((100 * area) / (size.width * size.height)).toFixed(2)} % of the image`;
+      const input = row?.querySelector("input");
+      if (input) slide(input, state.opacity.classes[index] ?? 1);
+    });
+  }
+
+  /** @param {Result | null} result @param {Settings} settings */
+  function showLayers(result, settings) {
+    for (const label of layers.children) {
+      const input = /** @type {HTMLInputElement} */ (label.querySelector("input"));
+      const field = result?.fields[input.value];
+      input.checked = input.value === settings.layer;
+      input.disabled = Boolean(result && input.value && !field);
+      const mean = label.querySelector(".mean");
+      if (mean) mean.textContent = field ? figure(meanOnce(field)) : "";
+    }
+    own.checked = settings.own;
+    own.disabled = settings.layer === "";
+    heatOpacity.disabled = settings.layer === "";
+  }
+
+  /** @param {Result | null} result @param {Settings} settings @param {Served | null} served */
+  function showNumbers(result, settings, served) {
+    const at = settings.threshold ?? result?.answer.threshold ?? served?.threshold ?? 0.5;
+    slide(threshold, at);
+    threshold.disabled = Boolean(result && !result.areas);
+    say("threshold", threshold.disabled ? "largest wins" : at.toFixed(2));
+    const used = settings.strength ?? result?.answer.noise_strength ?? null;
+    slide(strength, used ?? 0.3);
+    say("strength", settings.strength === null ? `the run’s own${used === null ? "" : ` ${figure(used)}`}` : `${settings.strength.toFixed(2)} σ`);
+    slide(samples, settings.samples);
+    say("samples", String(settings.samples));
+    if (document.activeElement !== seed) seed.value = String(settings.seed);
+    const noisy = settings.mode !== "disabled" && settings.mode !== "";
+    strength.disabled = pattern.disabled = !noisy;
+    seed.disabled = settings.mode === "disabled";
+    samples.disabled = !noisy || settings.mode === "single";
+  }
+
+  return {
+    /** @param {Served[]} served */
+    models(served) {
+      model.replaceChildren(...served.map(({ name, kind }) => new Option(kind === "promptable" ? `${name} (prompts)` : name, name)));
+    },
+    /**
+     * @param {object} what
+     * @param {Result | null} what.result
+     * @param {Settings} what.settings
+     * @param {CanvasState} what.state
+     * @param {Served | null} what.served
+     * @param {{name: string, area: number, index: number} | null} what.prompted
+     */
+    show({ result, settings, state, served, prompted }) {
+      showClasses(result, settings, state, prompted);
+      showLayers(result, settings);
+      showNumbers(result, settings, served);
+      slide(maskOpacity, state.opacity.mask);
+      slide(heatOpacity, state.opacity.heat);
+      say("o-mask", percent(state.opacity.mask));
+      say("o-heat", percent(state.opacity.heat));
+      for (const input of document.querySelectorAll('input[name="mode"]')) {
+        const mode = /** @type {HTMLInputElement} */ (input);
+        mode.checked = mode.value === settings.mode;
+      }
+      pattern.value = settings.pattern;
+      compare.value = settings.compare;
+      if (served) model.value = served.name;
+      const prompts = served?.kind === "promptable";
+      part("noise", HTMLElement).hidden = part("beside", HTMLElement).hidden = prompts;
+    },
+  };
+}
+
+/**
+ * @param {string} id
+ * @param {string} words
+ */
+function say(id, words) {
+  part(`v-${id}`, HTMLOutputElement).textContent = words;
+}
+
+/** @param {Levels} field */
+function meanOnce(field) {
+  const known = means.get(field) ?? meanOf(field);
+  means.set(field, known);
+  return known;
+}
+
+/**
+ * @param {string} name
+ * @param {string} value
+ * @param {string} words
+ * @param {(value: string) => void} chosen
+ */
+function radio(name, value, words, chosen) {
+  const input = made("input", { type: "radio", name, value });
+  input.addEventListener("change", () => chosen(value));
+  return made("label", {}, input, made("span", {}, words));
+}
+
+/**
+ * @param {number} index
+ * @param {string} name
+ * @param {Changes["opacity"]} opacity
+ */
+function classRow(index, name, opacity) {
+  const input = made("input", { type: "range", min: "0", max: "1", step: "0.05", "aria-label": `Opacity of ${name}` });
+  input.addEventListener("input", () => opacity(`class:${index}`, Number(input.value)));
+  const swatch = made("span", { class: "swatch" });
+  swatch.style.background = css(classColour(index));
+  return made("li", {}, swatch, made("span", { class: "name", title: name }, name), made("output"), input);
+}
