@@ -19,6 +19,7 @@ from penumbra.cli import (
     predict,
     quick_start,
     segment,
+    serve,
     split,
     study,
     submit,
@@ -68,6 +69,7 @@ app.command("benchmark")(benchmark.benchmark)
 app.add_typer(audit.app, name="audit")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(study.app, name="study")
+app.command("serve")(serve.serve)
 app.command("models")(models.models)
 app.command("quick-start")(quick_start.quick_start)
 

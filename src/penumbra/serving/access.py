@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -14,8 +12,9 @@ from penumbra.serving.limits import TokenBuckets
 from penumbra.serving.problems import Problem
 from penumbra.serving.settings import is_loopback
 
-_GUARDED = ("/v1", "/metrics", "/ui")
-_BROWSED = "/ui"
+_GUARDED = ("/v1", "/metrics")
+"""What is open: whether it lives, the pages, and the Streamlit app, which asks by itself."""
+_ASK = "Send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
 
 
 class Origins:
@@ -74,12 +73,16 @@ class Access:
         app: what is behind.
         keys: that are let in; without any, everybody is.
         buckets: of requests.
+        wrong: of requests with a wrong key or none.
     """
 
-    def __init__(self, app: ASGIApp, *, keys: ApiKeys, buckets: TokenBuckets) -> None:
+    def __init__(
+        self, app: ASGIApp, *, keys: ApiKeys, buckets: TokenBuckets, wrong: TokenBuckets
+    ) -> None:
         self._app = app
         self._keys = keys
         self._buckets = buckets
+        self._wrong = wrong
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise the `Problem` with it."""
@@ -91,21 +94,16 @@ class Access:
         await self._app(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
-        holder = self._keys.holder(_given(scope)) if self._keys else None
-        scope["penumbra.holder"] = holder
-        client = scope.get("client") or ("unknown", 0)
-        # Wrong keys are counted by address, so that they cannot be tried out at leisure.
-        if scope["path"].startswith("/v1") or (self._keys and holder is None):
-            wait = self._buckets.take(holder or f"at {client[0]}")
-            if wait:
-                return _too_often(wait)
-        if not self._keys or holder is not None:
-            return None
-        problem = Problem(401, "Send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
-        if scope["path"].startswith(_BROWSED):
-            # A browser asks for it then; the name may be anything, the key is the password.
-            problem.headers = {"WWW-Authenticate": 'Basic realm="penumbra"'}
-        return problem
+        address = f"at {(scope.get('client') or ('unknown', 0))[0]}"
+        if self._keys:
+            holder = self._keys.holder(key_of(scope["headers"]))
+            if holder is None:
+                # Counted by address, so that keys cannot be tried out at leisure.
+                wait = self._wrong.take(address)
+                return _too_often(wait) if wait else Problem(401, _ASK)
+            scope["penumbra.holder"] = address = holder
+        wait = self._buckets.take(address)
+        return _too_often(wait) if wait else None
 
 
 def urlsplit_host(origin: str) -> str | None:
@@ -130,21 +128,6 @@ async def _refuse(scope: Scope, send: Send, problem: Problem) -> None:
 
 def _is_guarded(path: str) -> bool:
     return any(path == start or path.startswith(f"{start}/") for start in _GUARDED)
-
-
-def _given(scope: Scope) -> str | None:
-    key = key_of(scope["headers"])
-    if key is not None or not scope["path"].startswith(_BROWSED):
-        return key
-    text = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-    scheme, _, coded = text.partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        plain = base64.b64decode(coded.strip(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return plain.partition(":")[2]
 
 
 def _name_of(host: str) -> str:

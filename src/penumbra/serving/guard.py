@@ -82,9 +82,15 @@ def _problem_of(error: Exception, number: str) -> Problem:
     # The message may hold a name or an identifier of what was sent; where it came from does not.
     place = traceback.extract_tb(error.__traceback__)[-1]
     log.error(
-        "request %s failed: %s in %s, line %s", number, type(error).__name__, place.name, place.lineno
+        "request %s failed: %s in %s, line %s",
+        number,
+        type(error).__name__,
+        place.name,
+        place.lineno,
     )
-    return Problem(500, "An error that was not foreseen. The log has it under the request's number.")
+    return Problem(
+        500, "An error that was not foreseen. The log has it under the request's number."
+    )
 
 
 def _add_headers(message: Message, path: str, number: str) -> None:
@@ -92,7 +98,7 @@ def _add_headers(message: Message, path: str, number: str) -> None:
     headers["X-Request-ID"] = number
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
-    if path.startswith("/v1"):
+    if path.startswith(("/v1", "/readyz")):
         headers.setdefault("Cache-Control", "no-store")
     if not path.startswith(_ELSEWHERE):
         headers.setdefault("Content-Security-Policy", _POLICY)

@@ -22,6 +22,7 @@ class Metrics(Collector):
     Args:
         depth: gives how many requests wait.
         workers: gives the state of each worker.
+        deaths: gives how many workers ended without being told to.
         sizes: gives the bytes that are kept, by what keeps them.
     """
 
@@ -30,10 +31,11 @@ class Metrics(Collector):
         *,
         depth: Callable[[], int],
         workers: Callable[[], Sequence[Mapping[str, Any]]],
+        deaths: Callable[[], int],
         sizes: Callable[[], Mapping[str, int]],
     ) -> None:
         self.registry = CollectorRegistry()
-        self._depth, self._workers, self._sizes = depth, workers, sizes
+        self._depth, self._workers, self._deaths, self._sizes = depth, workers, deaths, sizes
         self._requests = Counter(
             "penumbra_requests", "Requests by route and status.", ["route", "status"],
             registry=self.registry,
@@ -77,16 +79,16 @@ class Metrics(Collector):
 
     def collect(self) -> list[Metric]:
         """Give what is asked for at the moment of reading."""
-        states = list(self._workers())
-        ready = sum(state.get("state") == "ready" for state in states)
-        restarts = sum(int(state.get("restarts", 0)) for state in states)
+        ready = sum(worker.get("state") in ("ready", "busy") for worker in self._workers())
         kept = GaugeMetricFamily("penumbra_kept_bytes", "Bytes kept for later.", labels=["store"])
         for name, size in self._sizes().items():
             kept.add_metric([name], size)
         return [
             GaugeMetricFamily("penumbra_queue_depth", "Requests that wait.", value=self._depth()),
             GaugeMetricFamily("penumbra_workers_ready", "Workers that answer.", value=ready),
-            CounterMetricFamily("penumbra_worker_restarts", "Workers replaced.", value=restarts),
+            CounterMetricFamily(
+                "penumbra_worker_restarts", "Workers that ended untold.", value=self._deaths()
+            ),
             kept,
         ]
 

@@ -26,7 +26,7 @@ Output = Literal[
 MOST_SEED = 2**63 - 1
 MOST_PROMPTS = 256
 """Boxes or points of one request."""
-MOST_SIDE = 8192
+MOST_SIDE = 4096
 """Of a straight crop, in pixels."""
 
 _PATTERN = r"^(gaussian|lattice|perlin|simplex)([0-9]{1,4}(\.[0-9]{1,3})?)?$"
@@ -40,6 +40,10 @@ def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, str) and value in ("8", "16") else value
 
 
 class Asked(BaseModel):
@@ -99,7 +103,7 @@ class SegmentOptions(Asked):
         default=("mask",), min_length=1, max_length=10
     )
     masks_as: Literal["rle", "links"] = "rle"
-    bits: Annotated[Literal[8, 16], BeforeValidator(lambda value: _whole(value))] = 8
+    bits: Annotated[Literal[8, 16], BeforeValidator(_whole)] = 8
 
     @field_validator("outputs")
     @classmethod
@@ -257,7 +261,3 @@ class ReloadBody(BaseModel):
     )
 
     name: str | None = Field(default=None, pattern=_MODEL)
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value in ("8", "16") else value

@@ -29,8 +29,16 @@ TITLES = {
     "too-many-pixels": "The image has too many pixels",
     "media-type": "This kind of content is not read here",
     "not-valid": "The request does not fit",
-    "damaged": "The image is damaged",
+    "damaged-image": "The image is damaged",
+    "unknown-format": "This kind of file is not read here",
+    "bad-option": "An option does not fit",
+    "not-finite": "The model gave no finite number",
+    "unknown-model": "There is no such model here",
+    "missing-extra": "Something is not installed here",
     "crashed": "The image cannot be decoded safely",
+    "closing": "The server is closing",
+    "no-worker": "No worker is ready",
+    "not-loaded": "A model cannot be loaded",
     "rate": "Too many requests",
     "queue-full": "The queue is full",
     "internal": "Something went wrong here",
@@ -94,12 +102,16 @@ class Problem(HTTPException):
         self.errors = errors
 
 
-def problem_response(problem: Problem, instance: str) -> Response:
-    """Write a problem as a response.
+def problem_document(problem: Problem, instance: str) -> dict[str, Any]:
+    """Write a problem as plain values.
 
     Args:
         problem: what happened.
         instance: number of the request.
+
+    Examples:
+        >>> problem_document(Problem(404, "No."), "5f")["type"]
+        'urn:penumbra:not-found'
     """
     document: dict[str, Any] = {
         "type": f"urn:penumbra:{problem.code}",
@@ -110,7 +122,13 @@ def problem_response(problem: Problem, instance: str) -> Response:
     }
     if problem.errors is not None:
         document["errors"] = list(problem.errors)
-    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return document
+
+
+def problem_response(problem: Problem, instance: str) -> Response:
+    """Write a problem as a response; see `problem_document`."""
+    text = json.dumps(problem_document(problem, instance), ensure_ascii=False)
+    body = text.encode("utf-8", "replace")
     headers = dict(problem.headers or {}) | {"Cache-Control": "no-store"}
     return Response(body, problem.status_code, headers, media_type=MEDIA_TYPE)
 

@@ -55,6 +55,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def n_bytes(self) -> int:
+        """What all images take."""
+        return self._kept.n_bytes
+
     def open(self, name: str, session: Session) -> bool:
         """Keep a session; the one that was used longest ago gives way.
 

@@ -200,7 +200,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _settings() -> set[str]:
-    from penumbra.inference.classical.catalogue import METHODS
+    from penumbra.inference.classical.catalogue import METHODS  # noqa: PLC0415 - seldom needed
 
     return {"foreground"}.union(*(method.settings for method in METHODS))
 

@@ -1,0 +1,123 @@
+"""What answers look like, for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from penumbra.serving.options import Rle
+
+
+class _Open(BaseModel):
+    """Answers may get further fields; clients are to look at those that they know."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Size(BaseModel):
+    """Of an image in pixels."""
+
+    height: int = Field(ge=1, examples=[420])
+    width: int = Field(ge=1, examples=[580])
+
+
+class MaskAnswer(_Open):
+    """The mask of one class."""
+
+    class_: int = Field(alias="class", ge=0, examples=[1])
+    name: str = Field(examples=["nerve"])
+    area_px: int = Field(ge=0, examples=[7124])
+    rle: Rle | None = None
+    href: str | None = None
+
+
+class MapAnswer(_Open):
+    """A map as a PNG: pixel v means ``lo + v / (2**bits - 1) * (hi - lo)``."""
+
+    href: str = Field(examples=["/v1/results/nPj0o2Sdr6Vu/entropy.png"])
+    bits: int = Field(examples=[8])
+    scale: list[float] | None = Field(default=None, examples=[[0.0, 0.6931]])
+    unit: str | None = Field(default=None, examples=["nat"])
+
+
+class SegmentAnswer(_Open):
+    """What a model says about an image."""
+
+    id: str
+    model: str = Field(examples=["first"])
+    size: Size
+    classes: list[str] = Field(examples=[["background", "nerve"]])
+    masks: list[MaskAnswer]
+    maps: dict[str, MapAnswer]
+    seed: int = Field(description="The same seed gives the same answer bit for bit.")
+    sampler: str = Field(examples=["noise:8"])
+    passes: int = Field(examples=[8])
+    threshold: float | None
+    timings: dict[str, float] = Field(description="Seconds by stage.")
+    flagged: bool | None = Field(default=None, description="Whether somebody should look at it.")
+    notes: list[str] = Field(default_factory=list)
+
+
+class SessionAnswer(_Open):
+    """An image that prompts can be asked on."""
+
+    id: str
+    model: str
+    size: Size
+    expires_in_s: float = Field(description="After the last prompt.", examples=[1800])
+    accepts: list[Literal["box", "point", "mask"]]
+    timings: dict[str, float]
+
+
+class PromptMask(_Open):
+    """The mask of one prompt, cropped to its box."""
+
+    box: list[int] | None = Field(
+        description="xyxy, the far edge exclusive.", examples=[[10, 12, 80, 64]]
+    )
+    rle: Rle | None = Field(default=None, description="Of the crop.")
+    area_px: int = Field(ge=0)
+
+
+class PromptAnswer(_Open):
+    """Masks, one per prompt."""
+
+    masks: list[PromptMask]
+    timings: dict[str, float]
+
+
+class RectifyAnswer(_Open):
+    """Cards, the largest first; a refused one says why."""
+
+    id: str
+    cards: list[dict[str, Any]]
+    timings: dict[str, float]
+
+
+class ModelAnswer(_Open):
+    """A model."""
+
+    name: str = Field(examples=["first"])
+    kind: Literal["segmenter", "promptable"]
+
+
+class ModelsAnswer(BaseModel):
+    """The models, the default one of each kind first."""
+
+    models: list[ModelAnswer]
+
+
+class LiveAnswer(BaseModel):
+    """The server runs."""
+
+    status: Literal["alive"] = "alive"
+
+
+class ReadyAnswer(BaseModel):
+    """Requests are answered."""
+
+    status: Literal["ready"] = "ready"
+    workers: list[dict[str, Any]]
+    models: list[str]
+    queue: int = Field(ge=0)
