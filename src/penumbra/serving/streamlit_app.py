@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# The image is the page: no wide margins around it.
+_STYLE = """
+.stMainBlockContainer { padding: 4.5rem 2rem 2rem; }
+.stSidebarHeader { height: 1.5rem; min-height: 0; padding: 0.75rem 1rem 0; margin: 0; }
+"""
+
 
 def main() -> None:
     """Draw the page that was chosen."""
@@ -12,6 +18,7 @@ def main() -> None:
     from penumbra.serving.ui.session import run_page  # noqa: PLC0415
 
     st.set_page_config(page_title="Penumbra", layout="wide")
+    st.html(f"<style>{_STYLE}</style>")
     keep()
     chosen = st.navigation(
         [

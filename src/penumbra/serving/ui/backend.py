@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from penumbra.errors import SettingsError, expected
 from penumbra.noise.patterns import Pattern
+from penumbra.serving import encode
 
 NoiseMode = Literal["disabled", "single", "ensemble", "monte_carlo"]
 """Which passes: none disturbed, one, the mean of several, or several beside an undisturbed one."""
@@ -168,20 +168,13 @@ class Backend(Protocol):
 
 
 def scale_of(name: str, values: NDArray[np.float32], n_classes: int) -> tuple[float, float]:
-    """Give the scale that a map is drawn and stored on.
-
-    Entropies have a fixed one, 0 … ln C, so that two pictures can be compared; the others are
-    small, and reach from 0 to their own maximum.
+    """Give the scale that a map is drawn and stored on, the same as of the REST interface.
 
     Examples:
-        >>> low, high = scale_of("entropy", np.zeros((2, 2), np.float32), 2)
-        >>> low, round(high, 4)
-        (0.0, 0.6931)
+        >>> scale_of("variance", np.array([[0.0, 0.02]]), 2)
+        (0.0, 0.02)
     """
-    if name in ("entropy", "expected_entropy"):
-        return 0.0, math.log(n_classes)
-    highest = float(values.max(initial=0.0))
-    return 0.0, highest if highest > 0 else 1.0
+    return encode.scale_of(name, values, n_classes)
 
 
 def unit_of(name: str) -> str:
@@ -191,7 +184,7 @@ def unit_of(name: str) -> str:
         >>> unit_of("mutual_information"), unit_of("variance")
         ('nat', '')
     """
-    return "nat" if name in ("entropy", "expected_entropy", "mutual_information") else ""
+    return encode.unit_of(name) or ""
 
 
 _SERVING: dict[str, Backend] = {}

@@ -37,6 +37,7 @@ class Heat:
         label: what it shows.
         unit: of the values; empty for none.
         doubt: drawn as a glow; else as a probability, by viridis.
+        own: colours reach as far as its own values, for maps that never come near their bound.
     """
 
     values: NDArray[np.float32]
@@ -44,6 +45,7 @@ class Heat:
     label: str
     unit: str = ""
     doubt: bool = True
+    own: bool = False
 
 
 def show(
@@ -106,6 +108,7 @@ def _heat(heat: Heat) -> dict[str, Any]:
         "label": heat.label,
         "unit": heat.unit,
         "map": "doubt" if heat.doubt else "viridis",
+        "own": heat.own,
     }
 
 

@@ -92,7 +92,7 @@ class Mounted {
       this.drawn.heat = data.heat?.id;
       const { scale, label, unit } = data.heat ?? {};
       const heat = data.heat && { ...(await plane(data.heat)), scale, label, unit };
-      this.canvas.setHeat(heat ?? null, data.heat?.map ?? "doubt");
+      this.canvas.setHeat(heat ?? null, data.heat?.map ?? "doubt", { own: data.heat?.own ?? false });
     }
     this.sliders.heat.hidden = !data.heat;
     this.unit = data.heat?.unit ?? "";

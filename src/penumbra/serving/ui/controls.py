@@ -134,4 +134,4 @@ def _pattern() -> Pattern:
 
 
 def _words(mode: str) -> str:
-    return mode.replace("monte_carlo", "Monte Carlo").capitalize() if mode != OWN else "Own"
+    return {OWN: "Own", "monte_carlo": "Monte Carlo"}.get(mode, mode.capitalize())

@@ -9,25 +9,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from penumbra.imaging.palette import AMBER, TEAL, hex_code
 from penumbra.pages.svg import Frame, area, axes, drawing, path
 
-_STYLE = f"""
-<style>
-.penumbra-chart svg {{ width: 100%; height: auto; max-width: 46rem; }}
-.penumbra-chart .grid {{ stroke: currentColor; opacity: 0.12; fill: none; }}
-.penumbra-chart .axis {{ stroke: currentColor; opacity: 0.5; fill: none; }}
-.penumbra-chart .tick, .penumbra-chart .axis-name {{ fill: currentColor; font-size: 12px; }}
-.penumbra-chart .tick {{ opacity: 0.75; font-variant-numeric: tabular-nums; }}
-.penumbra-chart .doubt {{ fill: {hex_code(AMBER)}; fill-opacity: 0.75; stroke: none; }}
-.penumbra-chart .first {{ stroke: {hex_code(TEAL)}; stroke-width: 2; fill: none; }}
-.penumbra-chart .second {{ stroke: currentColor; stroke-width: 2; opacity: 0.6; fill: none; }}
-</style>
-"""
 _BINS = 40
 
 
-def histogram(values: NDArray[np.float32], scale: tuple[float, float], *, label: str) -> str:
+def histogram(values: NDArray[np.float32], scale: tuple[float, float], *, label: str) -> Markup:
     """Draw how many pixels have how much doubt, their shares on a logarithmic axis.
 
     Most pixels of most images are certain, and would hide the others on a linear one.
@@ -38,7 +25,7 @@ def histogram(values: NDArray[np.float32], scale: tuple[float, float], *, label:
         label: what the values are, with their unit.
 
     Returns:
-        HTML.
+        The drawing; `penumbra.serving.ui.chart` shows it.
 
     Examples:
         >>> "<svg" in histogram(np.zeros((4, 4), np.float32), (0.0, 1.0), label="entropy, nat")
@@ -59,17 +46,17 @@ def histogram(values: NDArray[np.float32], scale: tuple[float, float], *, label:
     lines = axes(frame, x_label=label, y_label="share of pixels", y_words=_power)
     mean = float(np.mean(values)) if values.size else 0.0
     says = f"Histogram of {label}: the mean over {values.size} pixels is {mean:.3g}."
-    return _page(drawing(frame, says, lines, *bars))
+    return drawing(frame, says, lines, *bars)
 
 
-def history(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def history(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     """Draw loss and validation Dice over epochs; ``None`` where there is nothing to draw.
 
     Args:
         rows: of `history.jsonl`.
 
     Returns:
-        HTML.
+        The drawing; `penumbra.serving.ui.chart` shows it.
     """
     losses = _points(rows, "loss")
     scores = _points(rows, "validation_dice")
@@ -83,7 +70,7 @@ def history(rows: Sequence[Mapping[str, Any]]) -> str | None:
         drawn.append(path([frame.at(*point) for point in scores], "first"))
     lines = axes(frame, x_label="epoch", y_label="Dice (teal), loss (grey)")
     says = f"Loss over {len(losses)} epochs, from {losses[0][1]:.3g} to {losses[-1][1]:.3g}."
-    return _page(drawing(frame, says, lines, *drawn))
+    return drawing(frame, says, lines, *drawn)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
@@ -104,7 +91,3 @@ def _power(exponent: float) -> str:
         ('1 %', '100 %')
     """
     return f"{100 * 10**exponent:g} %"
-
-
-def _page(chart: Markup) -> str:
-    return f'{_STYLE}<div class="penumbra-chart">{chart}</div>'

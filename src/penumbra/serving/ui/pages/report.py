@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from penumbra.serving.ui import figures, report_frame
+from penumbra.serving.ui import chart, figures, report_frame
 from penumbra.serving.ui.reports import Evaluation, evaluations_of, settings_of
 from penumbra.serving.ui.session import backend, run_page
 from penumbra.training.run import Run
@@ -61,11 +61,11 @@ def _report(evaluation: Evaluation, html: str) -> None:
 def _training(folder: Path) -> None:
     run = Run(folder)
     rows = run.history()
-    chart = figures.history(rows)
-    if chart is None:
+    drawn = figures.history(rows)
+    if drawn is None:
         st.info("No history of its training lies in this run.")
     else:
-        st.html(chart)
+        chart.show(drawn, key="history")
         st.dataframe(rows, hide_index=True, height=260, width="stretch")
     info = run.info()
     if info:

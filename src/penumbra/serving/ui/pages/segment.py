@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from penumbra.serving.ui import canvas, figures
+from penumbra.serving.ui import canvas, chart, figures
 from penumbra.serving.ui.backend import Outcome
 from penumbra.serving.ui.canvas import Heat
 from penumbra.serving.ui.controls import sidebar
 from penumbra.serving.ui.downloads import archive
 from penumbra.serving.ui.session import Chosen, answer, run_page
 
+_FULL_SCALE = ("entropy", "expected_entropy")
 _CONFIDENCE, _PROBABILITY, _NONE = "confidence", "probability", "none"
 
 
@@ -64,7 +65,8 @@ def _layer(outcome: Outcome) -> Heat | None:
         return None
     if name in outcome.doubt:
         doubt = outcome.doubt[name]
-        return Heat(doubt.values, doubt.scale, words_of(name), doubt.unit)
+        own = name not in _FULL_SCALE
+        return Heat(doubt.values, doubt.scale, words_of(name), doubt.unit, own=own)
     values = outcome.confidence if name == _CONFIDENCE else outcome.foreground
     return Heat(values, (0.0, 1.0), words_of(name), doubt=False)
 
@@ -94,7 +96,7 @@ def _histogram(outcome: Outcome) -> None:
     label = words_of(name) + (f", {doubt.unit}" if doubt.unit else "")
     mean, peak = float(np.mean(doubt.values)), float(doubt.values.max(initial=0.0))
     st.markdown(f"**{words_of(name)}** over all pixels: mean `{mean:.3g}`, highest `{peak:.3g}`")
-    st.html(figures.histogram(doubt.values, doubt.scale, label=label))
+    chart.show(figures.histogram(doubt.values, doubt.scale, label=label), key="histogram")
 
 
 def _status(chosen: Chosen, outcome: Outcome) -> str:
