@@ -23,7 +23,7 @@ from penumbra.imaging.formats import HEAD_BYTES, FileFormat, format_of
 
 _BYTES_PER_PIXEL = 8
 """Three channels of 16 bits, and some room; a few decoders take more for a while."""
-_OPEN = Limits(max_pixels=2**62, max_side=2**40, max_bytes=2**62)
+_OPEN = Limits(max_pixels=2**99, max_side=2**99, max_bytes=2**99)
 _HINT = "a smaller copy, or a higher limit"
 
 
