@@ -84,8 +84,10 @@ def sniff(upload: bytes, limits: UploadLimits) -> Sniffed:
         UploadError: it is no image (415), too large (413), or damaged (422).
 
     Examples:
-        >>> sniff(b"GIF89a" + bytes([3, 0, 2, 0, 0, 0, 0]), UploadLimits())
-        Sniffed(format='gif', height=2, width=3)
+        >>> import cv2
+        >>> _, encoded = cv2.imencode(".png", np.zeros((2, 3), np.uint8))
+        >>> sniff(bytes(encoded), UploadLimits())
+        Sniffed(format='png', height=2, width=3)
     """
     name = _format(upload, limits)
     with _file(upload) as path:
