@@ -12,11 +12,18 @@ const UNITS = /** @type {const} */ (["image", "mask", "heat", "probability", "ma
 
 /**
  * @param {HTMLCanvasElement} canvas
+ * @param {{software?: boolean}} [options] software: also where a processor plays the graphics card,
+ *   which is slower than the renderer without WebGL.
  * @returns {Renderer | null} null where the browser has no WebGL 2.
  */
-export function glRenderer(canvas) {
-  const gl = canvas.getContext("webgl2", { alpha: true, premultipliedAlpha: true, antialias: false });
-  const program = gl && linked(gl);
+export function glRenderer(canvas, { software = false } = {}) {
+  const gl = canvas.getContext("webgl2", {
+    alpha: true,
+    premultipliedAlpha: true,
+    antialias: false,
+    failIfMajorPerformanceCaveat: !software,
+  });
+  const program = gl && (software || onHardware(gl)) && linked(gl);
   if (!gl || !program) return null;
   /** @type {Map<object | string, WebGLTexture>} */
   const textures = new Map();
@@ -168,6 +175,17 @@ export function glRenderer(canvas) {
       gl.deleteProgram(program);
     },
   };
+}
+
+/**
+ * Browsers do not all keep their word about the performance caveat: the name says it.
+ *
+ * @param {WebGL2RenderingContext} gl
+ */
+function onHardware(gl) {
+  const named = gl.getExtension("WEBGL_debug_renderer_info");
+  const name = String(gl.getParameter(named ? named.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
+  return !/swiftshader|llvmpipe|software|basic render/i.test(name);
 }
 
 /** @param {WebGL2RenderingContext} gl */

@@ -8,7 +8,8 @@
  * @typedef {object} Options
  * @property {string} [label] What a screen reader says the canvas is.
  * @property {EventTarget} [keys] Where keys are listened for; without it, the canvas itself.
- * @property {"auto" | "pixels"} [renderer] "pixels" keeps off WebGL.
+ * @property {"auto" | "pixels" | "webgl"} [renderer] "pixels" keeps off WebGL, "webgl" takes it
+ *   even where it is slow.
  * @property {CanvasState} [state] Where to begin.
  *
  * @typedef {ReturnType<typeof mountCanvas>} Canvas
@@ -75,7 +76,7 @@ export function mountCanvas(element, options = {}) {
   /** @type {{prompt: Set<(prompt: Prompt) => void>, change: Set<(state: CanvasState) => void>, cursor: Set<(cursor: Cursor | null) => void>}} */
   const heard = { prompt: new Set(), change: new Set(), cursor: new Set() };
   /** @type {Renderer} */
-  let renderer = (options.renderer !== "pixels" && glRenderer(sheet)) || fallback();
+  let renderer = (options.renderer !== "pixels" && glRenderer(sheet, { software: options.renderer === "webgl" })) || fallback();
 
   function fallback() {
     // A canvas that once had WebGL gives no other kind of drawing.

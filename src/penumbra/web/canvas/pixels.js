@@ -22,8 +22,15 @@ export function pixelRenderer(canvas) {
   const [screen, overlay] = [found, drawn];
   /** @type {ImageBitmap | null} */
   let image = null;
-  /** @type {HTMLCanvasElement | null} */
-  let reduced = null;
+  /** @type {(ImageBitmap | HTMLCanvasElement)[]} Each half of the one before. */
+  let sizes = [];
+
+  /** @param {number} zoom */
+  function nearest(zoom) {
+    const steps = Math.min(Math.max(0, Math.floor(-Math.log2(zoom))), 6);
+    while (sizes.length && sizes.length <= steps) sizes.push(halved(/** @type {ImageBitmap} */ (sizes.at(-1))));
+    return sizes[steps];
+  }
 
   /** @param {Scene} scene */
   function drawImage(scene) {
@@ -32,8 +39,10 @@ export function pixelRenderer(canvas) {
     const zoom = view.zoom * ratio;
     screen.globalAlpha = scene.opacity.image;
     screen.imageSmoothingEnabled = zoom < 4;
-    screen.imageSmoothingQuality = "medium";
-    const source = zoom <= 0.5 ? (reduced ??= halved(image)) : image;
+    // From the nearest of the reduced images plain smoothing is enough, and quick.
+    screen.imageSmoothingQuality = "low";
+    const source = nearest(zoom);
+    if (!source) return;
     screen.drawImage(source, width / 2 - view.x * zoom, height / 2 - view.y * zoom, size.width * zoom, size.height * zoom);
     screen.globalAlpha = 1;
   }
@@ -42,7 +51,7 @@ export function pixelRenderer(canvas) {
     name: "pixels",
     setImage(next) {
       image = next;
-      reduced = null;
+      sizes = [next];
     },
     draw(scene) {
       const { width, height } = scene;
@@ -58,12 +67,13 @@ export function pixelRenderer(canvas) {
       screen.drawImage(sheet, 0, 0);
     },
     destroy() {
-      image = reduced = null;
+      image = null;
+      sizes = [];
     },
   };
 }
 
-/** @param {ImageBitmap} image */
+/** @param {ImageBitmap | HTMLCanvasElement} image */
 function halved(image) {
   const small = document.createElement("canvas");
   Object.assign(small, { width: Math.max(1, image.width >> 1), height: Math.max(1, image.height >> 1) });
@@ -106,7 +116,7 @@ function places(count, middle, zoom, side, reach) {
 export function compose(picture, scene, layers, left, right) {
   const { width, height, view, ratio, size, opacity, palette } = scene;
   const zoom = view.zoom * ratio;
-  const reach = (1.6 * ratio) / zoom;
+  const reach = (2.0 * ratio) / zoom;
   const none = new Int32Array(0);
   const [west = none, column = none, east = none] = places(width, view.x, zoom, size.width, reach);
   const [north = none, row = none, south = none] = places(height, view.y, zoom, size.height, reach);

@@ -54,7 +54,7 @@ void main() {
       shown = over(shown, glow.rgb, glow.a * opacity.z);
     }
     if (here > 0) {
-      float reach = 1.6 * ratio / view.x;
+      float reach = 2.0 * ratio / view.x;
       bool edge = label(at + vec2(reach, 0.0)) != here || label(at - vec2(reach, 0.0)) != here
         || label(at + vec2(0.0, reach)) != here || label(at - vec2(0.0, reach)) != here;
       if (edge) shown = over(shown, paint.rgb, min(1.0, opacity.y * 4.0) * paint.a);

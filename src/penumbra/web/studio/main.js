@@ -197,6 +197,7 @@ changed();
 
 try {
   const { models } = await api.json("/v1/models");
+  controls.models(models);
   studio.setModels(models);
   say.busy(null);
   say.status(models.length ? "Ready." : "This server has no model.");
