@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from penumbra.errors import RunError
-from penumbra.imaging.rle import decode_coco
+from penumbra.imaging.rle import decode_coco, encode_coco
 from penumbra.inference.classical.predictor import ClassicalPredictor
 from penumbra.inference.predictor import Predictor
 from penumbra.models.storage import save_model
@@ -265,7 +265,7 @@ def test_prompts_are_answered_from_one_embedding(engine, tiny_sam):
     assert said.cached is True
     segmenter = PromptableSegmenter.from_pretrained(tiny_sam, precision="float32")
     embedding = EmbeddingCache().embed(segmenter, decode(upload, UploadLimits()))
-    wanted = segmenter.predict(embedding, **prompts)
+    wanted = [segmenter.predict(embedding, boxes=box)[0] for box in prompts["boxes"]]
     assert len(said.document["masks"]) == 2
     for row, truth in zip(said.document["masks"], wanted, strict=True):
         whole = np.zeros((48, 64), bool)
@@ -287,10 +287,17 @@ def test_a_session_that_a_worker_does_not_know_needs_its_upload(engine):
     (second,) = engine.handle([job("p", None, kind="prompt", model="sam", **asked)])
     assert first.document["masks"] == second.document["masks"]
     assert (first.cached, second.cached) == (False, True)
-    (bad,) = engine.handle(
-        [job("p", None, kind="prompt", model="sam", session="s2", boxes=[[9, 9, 3, 3]])]
-    )
-    assert (bad.status, bad.code) == (422, "bad-option")
+    wrong = [
+        {"boxes": [[9, 9, 3, 3]]}, {"boxes": []}, {"boxes": [[0, 0, 9, 9]] * 300},
+        {"labels": [[1]]}, {"mask": {"size": [4, 4], "counts": "0"}}, {"mask": {"size": [48, 64]}},
+        {"points": [[[1, 2]] * 300]}, {"points": [[[100, 2]]]},
+    ]  # fmt: skip
+    for options in wrong:
+        (bad,) = engine.handle([job("p", kind="prompt", model="sam", session="s2", **options)])
+        assert (bad.status, bad.code) == (422, "bad-option"), options
+    mask = encode_coco(np.pad(np.ones((20, 20), bool), ((8, 20), (8, 36))))
+    (good,) = engine.handle([job("p", kind="prompt", model="sam", session="s2", mask=mask)])
+    assert len(good.document["masks"]) == 1
 
 
 def test_cards_are_rectified(engine):

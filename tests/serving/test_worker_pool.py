@@ -256,6 +256,12 @@ def test_a_pool_whose_model_cannot_be_loaded_does_not_start(model):
         assert "half" in pool.problem
         (said,) = await said_to(pool, job("a"))
         assert (said.status, said.code) == (503, "no-worker")
+        # Once the file is mended, a reload makes up for the start.
+        model.write_text("mended")
+        await pool.reload()
+        assert (await said_to(pool, job("b")))[0].document["model"] == "mended"
+        assert [row["state"] for row in pool.status()] == ["ready", "ready"]
+        await pool.drain(timeout=10)
 
     asyncio.run(scenario())
 

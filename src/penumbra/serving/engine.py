@@ -36,8 +36,8 @@ from penumbra.serving.variants import ServedSegmenter
 _LOG = logging.getLogger(__name__)
 
 _UNFORESEEN = (
-    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
-    ValueError,
+    ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, ImportError,
+    LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
 )  # fmt: skip
 """What libraries raise that nobody foresaw. It fails the job, as a new worker would take seconds;
 whatever else comes ends the worker, which the pool survives."""

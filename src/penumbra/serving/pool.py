@@ -117,7 +117,8 @@ class WorkerPool:
         if name is not None and name not in names:
             raise SettingsError(expected("the model", f"one of {', '.join(names)}", name, names[0]))
         async with self._reloading:
-            for old in list(self._workers):
+            gone = [None] * self.settings.workers
+            for old in list(self._workers) or gone:
                 fresh = await self._fresh()
                 if self._closing:
                     await fresh.leave_within(self.settings.silence_timeout_s)
@@ -125,7 +126,7 @@ class WorkerPool:
                 self._workers.append(fresh)
                 self._wake()
                 # The old one may have died meanwhile, and another may have taken its place.
-                for worker in [old] if old in self._workers else self._workers[:1]:
+                for worker in [old] if old and old in self._workers else self._workers[:1]:
                     if len(self._workers) > self.settings.workers:
                         self._workers.remove(worker)
                         self._leaving.add(worker)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from penumbra.errors import SettingsError, expected
+from penumbra.errors import ImageFileError, SettingsError, expected
 from penumbra.imaging.rle import decode_coco, encode_coco
 from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.embedding import Embedding
 from penumbra.promptable.prediction import PromptedPrediction
+from penumbra.promptable.prompts import Prompts
 from penumbra.promptable.regions import tight_box
 from penumbra.promptable.segmenter import PromptableSegmenter
 from penumbra.serving.messages import UNKNOWN_SESSION, Answer, Job
@@ -91,11 +92,20 @@ class ServedPromptable:
         """
         embedding, timings, cached = self._embedding(job, limits)
         started = time.perf_counter()
-        found = self.segmenter.predict(embedding, **_asked(job.options, embedding.size))
-        timings["network"] = time.perf_counter() - started
-        started = time.perf_counter()
-        masks = [mask_row(one) for one in found]
-        timings["encode"] = time.perf_counter() - started
+        asked = _asked(job.options, embedding.size, self.segmenter.low)
+        choice: Any = job.options.get("choice") or "best"
+        masks: list[dict[str, Any]] = []
+        encoding = 0.0
+        # One at a time: masks of a large image take much room until they are run lengths, and a
+        # prompt then has the same bits whatever is asked beside it.
+        for number in range(len(asked)):
+            one = asked[slice(number, number + 1)]
+            found = self.segmenter.predict_prompts(embedding, one, choice=choice)
+            before = time.perf_counter()
+            masks += map(mask_row, found)
+            encoding += time.perf_counter() - before
+        timings["network"] = time.perf_counter() - started - encoding
+        timings["encode"] = encoding
         document = {"masks": masks, "model": job.model, "timings": timings}
         return Answer(id=job.id, document=document, timings=timings, cached=cached)
 
@@ -136,14 +146,19 @@ def mask_row(answer: PromptedPrediction) -> dict[str, Any]:
     return row | {"predicted_iou": answer.predicted_iou, "stability": answer.stability}
 
 
-def _asked(options: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+def _asked(options: Mapping[str, Any], size: tuple[int, int], low: int) -> Prompts:
     named = {name: options.get(name) or () for name in ("boxes", "points", "labels")}
     asked: dict[str, Any] = {name: value for name, value in named.items() if len(value)}
     for name, value in asked.items():
-        if len(value) > _MOST_PROMPTS:
+        longest = max([len(value), *(len(one) for one in value if isinstance(one, (list, tuple)))])
+        if longest > _MOST_PROMPTS:
             raise SettingsError(
-                expected(f"`{name}`", f"at most {_MOST_PROMPTS}", len(value), "several requests")
+                expected(f"`{name}`", f"at most {_MOST_PROMPTS}", longest, "several requests")
             )
     if (mask := options.get("mask")) is not None:
-        asked["mask"] = decode_coco(mask, size=size, max_pixels=size[0] * size[1])
-    return {**asked, "choice": options.get("choice") or "best"}
+        try:
+            asked["mask"] = decode_coco(mask, size=size, max_pixels=size[0] * size[1])
+        except ImageFileError as error:
+            # It is a prompt that is wrong, not the image.
+            raise SettingsError(str(error)) from None
+    return Prompts.of(size=size, low=low, **asked)
