@@ -90,8 +90,8 @@ def sniff(upload: bytes, limits: UploadLimits) -> Sniffed:
         Sniffed(format='png', height=2, width=3)
     """
     name = _format(upload, limits)
-    with _file(upload) as path:
-        height, width = _measured(path, limits)
+    with _file(upload) as path, _refusing(path, limits):
+        height, width = read_size(path, limits=limits.of_readers)
     return Sniffed(name, height, width)
 
 
@@ -109,14 +109,8 @@ def decode(upload: bytes, limits: UploadLimits) -> NDArray[np.generic]:
         UploadError: as `sniff`.
     """
     _format(upload, limits)
-    with _file(upload) as path:
-        _measured(path, limits)
-        try:
-            return read_image(path, limits=limits.of_readers)
-        except ImageFileError as error:
-            raise UploadError(422, "damaged-image", _said(error, path)) from None
-        except MemoryError:
-            raise UploadError(413, "too-large", "There is no room for the decoded image.") from None
+    with _file(upload) as path, _refusing(path, limits):
+        return read_image(path, limits=limits.of_readers)
 
 
 def _format(upload: bytes, limits: UploadLimits) -> FileFormat:
@@ -138,21 +132,34 @@ def _format(upload: bytes, limits: UploadLimits) -> FileFormat:
     return found
 
 
-def _measured(path: Path, limits: UploadLimits) -> tuple[int, int]:
+@contextlib.contextmanager
+def _refusing(path: Path, limits: UploadLimits) -> Iterator[None]:
+    """Turn what the readers raise into a refusal."""
     try:
-        return read_size(path, limits=limits.of_readers)
+        yield
     except MissingExtraError as error:
         raise UploadError(415, "unknown-format", str(error)) from None
     except ImageFileError as error:
-        refused = error
-    # It is damaged, or too large: the latter has a size where none is too large.
-    try:
-        height, width = read_size(path, limits=_OPEN)
-    except ImageFileError:
-        raise UploadError(422, "damaged-image", _said(refused, path)) from None
+        raise _refusal(error, path, limits) from None
+    except MemoryError:
+        raise UploadError(413, "too-large", "There is no room for the decoded image.") from None
+
+
+def _refusal(error: ImageFileError, path: Path, limits: UploadLimits) -> UploadError:
+    """Tell what is too large from what is damaged: its header says a size that is not allowed."""
+    allowed, size = _size(path, limits.of_readers), _size(path, _OPEN)
+    if allowed is not None or size is None:
+        return UploadError(422, "damaged-image", _said(error, path))
     most = f"at most {limits.max_pixels:,} pixels, and 65,500 along a side"
-    got = f"{height}×{width} (height × width)"
-    raise UploadError(413, "too-large", expected("the image", most, got, _HINT))
+    got = f"{size[0]}×{size[1]} (height × width)"
+    return UploadError(413, "too-large", expected("the image", most, got, _HINT))
+
+
+def _size(path: Path, limits: Limits) -> tuple[int, int] | None:
+    try:
+        return read_size(path, limits=limits)
+    except ImageFileError:
+        return None
 
 
 def _said(error: ImageFileError, path: Path) -> str:
