@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from penumbra.errors import ImageFileError
 from penumbra.imaging.dicom.write import write_dicom
 from penumbra.imaging.files import read_image
 from penumbra.serving.uploads import UploadError, UploadLimits, decode, sniff
@@ -177,3 +178,45 @@ def test_no_file_is_left_behind(tmp_path, monkeypatch):
     refused(png_of_size(60_000, 60_000))
     refused(saved(pixels(), "JPEG")[:300])
     assert list(Path(tmp_path).iterdir()) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(128, 1500), st.integers(0, 255)), max_size=8),
+    cut=st.floats(0.1, 1.0),
+)
+def test_mutated_dicom_is_read_or_refused_and_nobody_is_named(tmp_path_factory, changes, cut):
+    path = tmp_path_factory.getbasetemp() / "named.dcm"
+    write_dicom(path, pixels(12, 20, 1, np.uint16), patient="JANEDOE4711")
+    upload = bytearray(path.read_bytes())
+    for place, value in changes:
+        upload[place % len(upload)] = value
+    try:
+        image = decode(bytes(upload[: int(len(upload) * cut)]), LIMITS)
+    except UploadError as refusal:
+        said = str(refusal)
+    else:
+        said = str(image.shape)
+    assert "JANEDOE" not in said
+    assert "penumbra-upload" not in said
+
+
+@pytest.mark.real_data
+def test_real_files_are_read_as_from_disk_or_refused_without_their_names(real_data):
+    files = sorted((real_data / "dicom").glob("*.dcm"))[:40]
+    files += sorted((real_data / "nerve").rglob("*.tif"))[:3]
+    assert len(files) > 10
+    limits, read = UploadLimits(), 0
+    for file in files:
+        try:
+            wanted = read_image(file)
+        except ImageFileError:
+            with pytest.raises(UploadError) as found:
+                decode(file.read_bytes(), limits)
+            assert file.name not in str(found.value)
+            continue
+        image = decode(file.read_bytes(), limits)
+        read += 1
+        assert np.array_equal(image, wanted)
+        assert sniff(file.read_bytes(), limits)[1:] == image.shape[:2]
+    assert read > 5
