@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import get_args
 
 import streamlit as st
@@ -35,6 +36,14 @@ def keep() -> None:
             st.session_state[name] = st.session_state[name]
 
 
+def start(key: str, value: object, possible: Container[object] | None = None) -> None:
+    """Give a control its first value, or another one where its own is no longer possible."""
+    if key not in st.session_state or (
+        possible is not None and st.session_state[key] not in possible
+    ):
+        st.session_state[key] = value
+
+
 def sidebar(*, modes: bool = True) -> Chosen | None:
     """Draw the controls.
 
@@ -56,8 +65,9 @@ def sidebar(*, modes: bool = True) -> Chosen | None:
 
 def _image() -> tuple[str, bytes] | None:
     st.subheader("Image")
+    start("source", "Sample")
     source = st.segmented_control(
-        "Where the image comes from", ["Sample", "Upload"], default="Sample", key="source",
+        "Where the image comes from", ["Sample", "Upload"], key="source",
         label_visibility="collapsed",
     )  # fmt: skip
     if source != "Upload":
@@ -79,6 +89,7 @@ def _question(*, modes: bool) -> Question:
     mode = OWN
     if modes:
         offered = [OWN, *MODES] if facts.noisy else [OWN, "disabled"]
+        start("mode", OWN, offered)
         mode = st.radio("Passes", offered, key="mode", format_func=_words) or OWN
         st.caption(_SAYS[mode])
     noisy = facts.noisy and (not modes or mode in ("single", "ensemble", "monte_carlo"))
@@ -87,14 +98,16 @@ def _question(*, modes: bool) -> Question:
     most = backend().most_samples()
     samples = 8
     if several and most > 2:
-        samples = st.slider("Passes with noise", 2, most, min(8, most), key="samples")
+        start("samples", min(8, most), range(2, most + 1))
+        samples = st.slider("Passes with noise", 2, most, key="samples")
     st.subheader("Answer")
+    start("threshold", 0.5)
     threshold = st.slider(
-        "Threshold", 0.05, 0.95, 0.5, 0.05, key="threshold",
+        "Threshold", 0.05, 0.95, step=0.05, key="threshold",
         help="Least foreground probability of the mask, where there are two classes.",
     )  # fmt: skip
     seed = st.number_input(
-        "Seed", 0, _SAFE_SEED, 0, key="seed", help="The same seed gives the same answer again."
+        "Seed", 0, _SAFE_SEED, key="seed", help="The same seed gives the same answer again."
     )
     return Question(
         model=facts.name, mode=mode_named(mode), strength=strength, pattern=pattern,
@@ -104,6 +117,7 @@ def _question(*, modes: bool) -> Question:
 
 def _model() -> ModelFacts:
     known = {facts.name: facts for facts in backend().models()}
+    start("model", next(iter(known)), known)
     facts = known[st.selectbox("Model", list(known), key="model")]
     said = [f"{len(facts.classes)} classes: {', '.join(facts.classes)}"]
     said += [f"sees {facts.size} pixels a side"] if facts.size else []
@@ -115,10 +129,12 @@ def _model() -> ModelFacts:
 
 def _noise(facts: ModelFacts) -> tuple[float | None, Pattern | None]:
     st.subheader("Noise")
-    if facts.has_noise and st.toggle("The noise of the run", value=True, key="own_noise"):
+    start("own_noise", value=True)
+    if facts.has_noise and st.toggle("The noise of the run", key="own_noise"):
         return None, None
+    start("strength", 0.3)
     strength = st.slider(
-        "Strength", 0.0, 2.0, 0.3, 0.05, key="strength",
+        "Strength", 0.0, 2.0, step=0.05, key="strength",
         help="Standard deviation of the noise, in those of each feature channel.",
     )  # fmt: skip
     return float(strength), _pattern()
@@ -126,10 +142,12 @@ def _noise(facts: ModelFacts) -> tuple[float | None, Pattern | None]:
 
 def _pattern() -> Pattern:
     names: tuple[PatternName, ...] = get_args(PatternName)
-    name = st.selectbox("Pattern", names, index=names.index("lattice"), key="pattern")
+    start("pattern", "lattice")
+    name = st.selectbox("Pattern", names, key="pattern")
     if name == "gaussian":
         return Pattern(name=name)
-    length = st.slider("Length of a cell, pixels", 4, 128, 32, 4, key="length")
+    start("length", 32)
+    length = st.slider("Length of a cell, pixels", 4, 128, step=4, key="length")
     return Pattern(name=name, length=float(length))
 
 

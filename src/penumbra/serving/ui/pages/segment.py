@@ -8,7 +8,7 @@ import streamlit as st
 from penumbra.serving.ui import canvas, chart, figures
 from penumbra.serving.ui.backend import Outcome
 from penumbra.serving.ui.canvas import Heat
-from penumbra.serving.ui.controls import sidebar
+from penumbra.serving.ui.controls import sidebar, start
 from penumbra.serving.ui.downloads import archive
 from penumbra.serving.ui.session import Chosen, answer, run_page
 
@@ -60,6 +60,7 @@ def words_of(name: str) -> str:
 
 def _layer(outcome: Outcome) -> Heat | None:
     names = [*outcome.doubt, _CONFIDENCE, _PROBABILITY, _NONE]
+    start("layer", names[0], names)
     name = st.selectbox("Map over the image", names, key="layer", format_func=words_of)
     if name == _NONE:
         return None
