@@ -8,7 +8,9 @@ import io
 import json
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -42,7 +44,7 @@ class Fake:
     expired: int = 0  # so many prompts find no session
     url: str = ""
     asked: list[tuple[str, str, dict]] = field(default_factory=list)
-    kept: dict[str, bytes] = field(default_factory=dict)
+    kept: dict[str, Callable[[], np.ndarray]] = field(default_factory=dict)
     sessions: dict[str, np.ndarray] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,7 +58,7 @@ class Fake:
             return len(self.asked)
 
 
-class Wrong(Exception):
+class Refusal(Exception):  # noqa: N818 - an answer, not a failure
     def __init__(self, status, title, detail, errors=None, headers=None):
         super().__init__(detail)
         self.status, self.headers = status, headers or {}
@@ -82,9 +84,14 @@ def maps_of(grey, strength):
     }  # fmt: skip
 
 
+def levels_of(values, low, high, bits):
+    levels = np.rint((values - low) / (high - low) * (2**bits - 1))
+    return levels.astype(np.uint16 if bits == 16 else np.uint8)
+
+
 def png(array):
     out = io.BytesIO()
-    Image.fromarray(array).save(out, "PNG")
+    Image.fromarray(array).save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
@@ -103,21 +110,24 @@ class Handler(BaseHTTPRequestHandler):
     def guarded(self, act):
         path = urlsplit(self.path).path
         try:
-            if path.startswith("/v1") and self.fake.key:
-                if self.headers.get("Authorization") != f"Bearer {self.fake.key}":
-                    self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                    raise Wrong(401, "An API key is needed", "Send a key.")
+            self.let_in(path)
             act(path)
-        except Wrong as wrong:
+        except Refusal as wrong:
             body = json.dumps(wrong.document).encode()
             self.reply(body, "application/problem+json", wrong.status, wrong.headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    def let_in(self, path):
+        key = f"Bearer {self.fake.key}"
+        if self.fake.key and path.startswith("/v1") and self.headers.get("Authorization") != key:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            raise Refusal(401, "An API key is needed", "Send a key.")
+
     def reply(self, body, kind, status=200, headers=None):
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)),
-                            "Content-Security-Policy": POLICY, **(headers or {})}.items():  # fmt: skip
+        sent = {"Content-Type": kind, "Content-Length": str(len(body))}
+        for name, value in (sent | {"Content-Security-Policy": POLICY} | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -134,12 +144,13 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/v1/results/"):
             body = self.fake.kept.get(path)
             if body is None:
-                raise Wrong(404, "There is no such thing here", "The result has expired.")
-            return self.reply(body, "image/png")
+                raise Refusal(404, "There is no such thing here", "The result has expired.")
+            # Encoded when asked for: most maps of an estimate never are.
+            return self.reply(png(body()), "image/png")
         name = "index.html" if path == "/" else path.removeprefix("/web/")
         file = (WEB / name).resolve()
         if WEB not in file.parents or not file.is_file():
-            raise Wrong(404, "There is no such thing here", "Nothing.")
+            raise Refusal(404, "There is no such thing here", "Nothing.")
         return self.reply(file.read_bytes(), TYPES[file.suffix])
 
     def models(self):
@@ -172,7 +183,7 @@ class Handler(BaseHTTPRequestHandler):
             return np.asarray(Image.open(io.BytesIO(upload)).convert("L"))
         except UnidentifiedImageError:
             detail = "Expected the upload to be PNG, JPEG, TIFF or DICOM, but got other bytes."
-            raise Wrong(415, "This kind of content is not read here", detail) from None
+            raise Refusal(415, "This kind of content is not read here", detail) from None
 
     def post(self, path):
         fields, upload = self.form()
@@ -186,22 +197,23 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(json.dumps(answer).encode(), "application/json", 201)
         if path.endswith("/prompt"):
             return self.prompt(path.split("/")[3], fields)
-        raise Wrong(404, "There is no such thing here", "Nothing.")
+        raise Refusal(404, "There is no such thing here", "Nothing.")
 
     def infer(self, fields, upload):
         if self.fake.refuse:
             self.fake.refuse -= 1
-            raise Wrong(429, "The queue is full", "Try again.", headers={"Retry-After": "1"})
+            raise Refusal(429, "The queue is full", "Try again.", headers={"Retry-After": "1"})
         if self.fake.hold is not None:
             self.fake.hold.wait(20)
         grey = self.grey(upload)
         samples = int(fields.get("samples", 1))
         if float(fields.get("noise_strength", 0.3)) > 1.9:
             errors = [{"field": "noise_strength", "message": "Input should be at most 1.9 here"}]
-            raise Wrong(422, "The request does not fit", "`noise_strength`: too much", errors)
+            raise Refusal(422, "The request does not fit", "`noise_strength`: too much", errors)
         if "text/event-stream" not in self.headers.get("Accept", ""):
             document = self.answer(fields, grey, samples)
-            return self.reply(json.dumps(document).encode(), "application/json")
+            self.reply(json.dumps(document).encode(), "application/json")
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -221,12 +233,11 @@ class Handler(BaseHTTPRequestHandler):
         for name in fields["outputs"].split(","):
             href = f"/v1/results/{number}/{name}.png"
             if name == "image":
-                self.fake.kept[href] = png(grey)
+                self.fake.kept[href] = lambda: grey
                 maps[name] = {"href": href, "bits": 8, "scale": [0, 255], "unit": ""}
             elif name in known:
                 values, (low, high), unit = known[name]
-                levels = np.rint((values - low) / (high - low) * (2**bits - 1))
-                self.fake.kept[href] = png(levels.astype(np.uint16 if bits == 16 else np.uint8))
+                self.fake.kept[href] = partial(levels_of, values, low, high, bits)
                 maps[name] = {"href": href, "bits": bits, "scale": [low, high], "unit": unit}
         mask = known["probability"][0] >= 0.5
         if fields.get("noise_mode") == "disabled":
@@ -245,7 +256,7 @@ class Handler(BaseHTTPRequestHandler):
     def prompt(self, number, body):
         if self.fake.expired:
             self.fake.expired -= 1
-            raise Wrong(404, "There is no such thing here", "The session has expired.")
+            raise Refusal(404, "There is no such thing here", "The session has expired.")
         grey = self.fake.sessions[number]
         mask = np.zeros(grey.shape, bool)
         if body["boxes"]:
