@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penumbra.imaging.overlay import to_display
 from penumbra.inference.outputs import class_labels
 from penumbra.inference.prediction import Prediction
 from penumbra.serving.encode import (
@@ -68,7 +69,10 @@ def answer_of(
     for name in request.outputs if request.accept != "npz" else ():
         _encode(name, job, request, image, prediction, document, files)
     if request.accept == "npz":
-        files["arrays.npz"] = npz(arrays_of(prediction))
+        arrays = arrays_of(prediction)
+        if "image" in request.outputs:
+            arrays["image"] = to_display(image)
+        files["arrays.npz"] = npz(arrays)
     timings = _timings(prediction, decode_seconds)
     timings["encode"] = time.perf_counter() - started
     document |= {"timings": timings, **(more or {})}

@@ -1,8 +1,17 @@
 """A pool that answers in this process, for tests of what is around it."""
 
 import asyncio
+import contextlib
+import io
 
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from penumbra.serving.app import create_app
 from penumbra.serving.messages import Answer, Failed
+from penumbra.serving.settings import ServeSettings
 
 MODELS = [
     {"name": "first", "kind": "segmenter", "classes": ["background", "nerve"], "size": 64},
@@ -98,3 +107,39 @@ class FakePool:
             "threshold": job.options["threshold"] or 0.5,
             "href": f"/v1/results/{job.id}/mask.png",
         }
+
+
+def png_of(pixels):
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, format="PNG")
+    return target.getvalue()
+
+
+@pytest.fixture(scope="session")
+def cell_png():
+    """A bright cell on dark ground, 40 × 48."""
+    rows, columns = np.mgrid[:40, :48]
+    inside = (rows - 20) ** 2 + (columns - 22) ** 2 < 90
+    noise = np.random.default_rng(0).normal(0, 9, inside.shape)
+    return png_of(np.clip(np.where(inside, 190, 60) + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def serve():
+    """Give a client of an application: `serve(gated=False, ready=True, **settings)`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*, pool=None, gated=False, ready=True, base="http://localhost:8000", **settings):
+            pool = pool or FakePool(gated=gated, ready=ready)
+            given = ServeSettings.of(runs={"first": "runs/first"}, ui=False, **settings)
+            client = TestClient(create_app(given, pool=pool), base_url=base)
+            client.pool = pool
+            return stack.enter_context(client)
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def fake_pool():
+    """The class of the pool that answers in this process."""
+    return FakePool
