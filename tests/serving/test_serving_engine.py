@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from penumbra.errors import RunError
+from penumbra.errors import RunError, SettingsError
 from penumbra.imaging.rle import decode_coco, encode_coco
 from penumbra.inference.classical.predictor import ClassicalPredictor
 from penumbra.inference.predictor import Predictor
+from penumbra.models.noise_unet import NoiseAwareUNet
 from penumbra.models.storage import save_model
 from penumbra.models.unet.unet import UNet
 from penumbra.promptable.cache import EmbeddingCache
@@ -20,8 +21,10 @@ from penumbra.serving.batcher import MicroBatcher
 from penumbra.serving.engine import load_engine
 from penumbra.serving.messages import Answer, Failed, Job, batch_key
 from penumbra.serving.pool import WorkerPool
+from penumbra.serving.requests import SegmentRequest
 from penumbra.serving.specs import ModelSpec, WorkerSettings
 from penumbra.serving.uploads import UploadLimits, decode, sniff
+from penumbra.serving.variants import ServedSegmenter
 
 OTSU = "classical:otsu,foreground=bright"
 NAMES = ["background", "thing"]
@@ -316,6 +319,28 @@ def test_cards_are_rectified(engine):
     assert row["href"] == "/v1/results/c/card.png"
     assert Image.open(io.BytesIO(said.files["card.png"])).size == (214, 135)
     assert set(said.files) == {"card.png", "card_uncertainty.png"}
+
+
+def planned(source, **options):
+    segmenter = ServedSegmenter(ModelSpec(name="a", source=str(source)), WorkerSettings())
+    plan = segmenter.plan(SegmentRequest.of(options, max_samples=64))
+    return str(plan.sampler), plan.mask_from
+
+
+def test_plans_use_the_runs_own_noise_unless_told_otherwise(run, tmp_path):
+    details = {"preprocess": {"size": 64}, "class_names": NAMES}
+    save_model(tmp_path / "own", NoiseAwareUNet(1, 1, width=4, depth=2).eval(), details=details)
+    own = tmp_path / "own"
+    assert planned(own) == ("None", "off")
+    assert planned(own, noise_mode="monte_carlo", samples=4) == ("noise:4", "off")
+    assert planned(own, noise_mode="single", samples=4) == ("noise:1", "mean")
+    assert planned(own, noise_mode="ensemble", noise_strength=0.7) == ("noise:8@0.7", "mean")
+    assert planned(own, pattern="perlin16") == ("noise:8@0.3~perlin16", "off")
+    assert planned(own, samples=2) == ("noise:2", "off")
+    assert planned(run, noise_mode="monte_carlo") == ("noise:8@0.3", "off")
+    assert planned(run, noise_mode="disabled", samples=4) == ("deterministic", "off")
+    with pytest.raises(SettingsError):
+        planned(run, pattern="perlin16*dropout")
 
 
 def test_a_model_that_is_not_there_is_said(tmp_path):

@@ -32,7 +32,8 @@ class SegmentRequest:
         noise_strength: amplitude in standard deviations of each channel; ``None`` for the run's
             own noise, where it has some, else 0.3.
         pattern: of the noise, such as ``perlin16``; ``None`` for the default.
-        samples: noisy passes of ``ensemble`` and ``monte_carlo``.
+        samples: noisy passes of ``ensemble`` and ``monte_carlo``, and where strength, pattern or
+            samples are given without a mode; ``None`` for 8.
         sampler: as ``penumbra predict --sampler`` takes it, instead of a noise mode.
         threshold: of the mask; ``None`` for the model's own.
         seed: every draw is made from it and from the image.
@@ -48,7 +49,7 @@ class SegmentRequest:
     noise_mode: NoiseMode | None = None
     noise_strength: float | None = None
     pattern: str | None = None
-    samples: int = DEFAULT_SAMPLES
+    samples: int | None = None
     sampler: str | None = None
     threshold: float | None = None
     seed: int = 0

@@ -12,7 +12,7 @@ from penumbra.inference.classical.predictor import ClassicalPredictor
 from penumbra.inference.contract import ImagePredictor, load_predictor
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.samplers import Sampler
-from penumbra.serving.requests import SegmentRequest
+from penumbra.serving.requests import DEFAULT_SAMPLES, SegmentRequest
 from penumbra.serving.specs import ModelSpec, WorkerSettings
 
 DEFAULT_STRENGTH = 0.3
@@ -73,16 +73,17 @@ class ServedSegmenter:
         Raises:
             SettingsError: this model cannot make them.
         """
-        mode = request.noise_mode
+        mode, asked = request.noise_mode, (request.pattern, request.noise_strength)
+        samples = DEFAULT_SAMPLES if request.samples is None else request.samples
         sampler: Sampler | None = None
         if request.sampler is not None:
             sampler = Sampler.parse(request.sampler)
         elif mode == "disabled":
             sampler = Sampler()
         elif mode is not None:
-            sampler = self._noise(request, 1 if mode == "single" else request.samples)
-        elif request.pattern is not None or request.noise_strength is not None:
-            sampler = self._noise(request, request.samples)
+            sampler = self._noise(request, 1 if mode == "single" else samples)
+        elif any(one is not None for one in (*asked, request.samples)):
+            sampler = self._noise(request, samples)
         mask_from: Literal["off", "mean"] = "mean" if mode in ("single", "ensemble") else "off"
         return Plan(sampler, request.threshold, mask_from)
 
