@@ -147,7 +147,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refusal(404, "There is no such thing here", "The result has expired.")
             # Encoded when asked for: most maps of an estimate never are.
             return self.reply(png(body()), "image/png")
-        name = "index.html" if path == "/" else path.removeprefix("/web/")
+        name = "studio/index.html" if path == "/" else path.removeprefix("/web/")
         file = (WEB / name).resolve()
         if WEB not in file.parents or not file.is_file():
             raise Refusal(404, "There is no such thing here", "Nothing.")

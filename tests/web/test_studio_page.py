@@ -271,13 +271,18 @@ def test_an_error_is_shown_where_the_hand_is(page, fake, image_file):
     error.wait_for(state="hidden")
 
 
-def test_a_file_that_is_no_image_is_named_as_such(page, fake):
+def test_a_file_that_is_no_image_is_named_as_such(page, fake, image_file):
     opened(page, fake)
     words = {"name": "notes.dcm", "mimeType": "text/plain", "buffer": b"not an image"}
     page.set_input_files("#file", [words])
-    page.locator("#notice").wait_for()
-    assert "got other bytes" in page.locator("#notice").text_content()
+    until(page, "#error-image", "notes.dcm: Expected the upload to be PNG")
     assert page.locator(".thumb[data-failed=true]").count() == 1
+    page.set_input_files("#file", [image_file()])
+    done(page)
+    page.set_input_files("#file", [words])
+    until(page, "#notice", "got other bytes")
+    assert page.locator("#file-name").text_content() == "one.png", "it is still there"
+    assert page.locator("#classes li").count() == 1
 
 
 def test_a_full_queue_is_waited_for(page, fake, image_file):

@@ -9,18 +9,19 @@
  * @typedef {object} MapLink
  * @property {string} href
  * @property {8 | 16} bits
- * @property {[number, number]} scale
- * @property {string} unit
+ * @property {[number, number] | null} [scale]
+ * @property {string | null} [unit]
  *
  * @typedef {object} Answer The parts of the JSON that the studio reads.
  * @property {string} id
  * @property {string} model
+ * @property {string[]} classes
  * @property {{height: number, width: number}} size
  * @property {{class: number, name: string, area_px: number, rle: Rle}[]} masks
  * @property {Record<string, MapLink>} maps
  * @property {Record<string, number>} timings Seconds by stage.
  * @property {number} passes
- * @property {number} threshold
+ * @property {number | null} threshold
  * @property {number | null} [noise_strength]
  * @property {boolean | null} [flagged]
  * @property {string[]} [notes]
@@ -52,7 +53,7 @@ import { LAYERS } from "./settings.js";
  */
 export async function gather(api, answer, signal, only = null) {
   const { width, height } = answer.size;
-  const mask = decode(answer.masks.map((part) => ({ rle: part.rle, value: part.class })), width, height);
+  const mask = decode(answer.masks.filter((part) => part.class > 0).map((part) => ({ rle: part.rle, value: part.class })), width, height);
   /** @type {Result} */
   const result = { answer, mask, fields: {}, files: {}, areas: null, image: null };
   const wanted = Object.entries(answer.maps ?? {}).filter(([name]) => !only || only.includes(name) || name === "image");
@@ -66,7 +67,7 @@ export async function gather(api, answer, signal, only = null) {
   );
   const probability = result.fields["probability"];
   // With more classes than two, a threshold has no meaning: the largest probability wins.
-  if (probability && answer.masks.length <= 1) result.areas = areasAbove(probability);
+  if (probability && answer.classes.length <= 2) result.areas = areasAbove(probability);
   return result;
 }
 
@@ -78,7 +79,7 @@ export async function gather(api, answer, signal, only = null) {
 async function field(name, link, bytes) {
   const label = LAYERS.find(([known]) => known === name)?.[1] ?? name;
   const unit = link.unit === "1" ? "" : (link.unit ?? "");
-  return toLevels({ ...(await decodeGrey(bytes)), scale: link.scale, label, unit });
+  return toLevels({ ...(await decodeGrey(bytes)), scale: link.scale ?? [0, 1], label, unit });
 }
 
 /**
@@ -108,7 +109,7 @@ export function layersOf(result, settings) {
  * @param {Settings} settings
  */
 export function moved(result, settings) {
-  return result.areas !== null && settings.threshold !== null && Math.abs(settings.threshold - result.answer.threshold) > 1e-9;
+  return result.areas !== null && settings.threshold !== null && Math.abs(settings.threshold - (result.answer.threshold ?? -1)) > 1e-9;
 }
 
 /**
@@ -120,7 +121,7 @@ export function moved(result, settings) {
  */
 export function classesOf(result, settings) {
   const probability = result.fields["probability"];
-  return result.answer.masks.map((part) => {
+  return result.answer.masks.filter((part) => part.class > 0).map((part) => {
     const shifted = moved(result, settings) && probability && result.areas && settings.threshold !== null;
     const area = shifted ? (result.areas?.[leastLevel(probability, settings.threshold ?? 0.5)] ?? 0) : part.area_px;
     return { index: part.class, name: part.name, area };

@@ -40,8 +40,7 @@ let phantoms = 0;
 let writing = 0;
 
 function changed() {
-  const open = studio.current !== null;
-  place.hidden = !open || canvas.size === null;
+  place.hidden = studio.shown === null;
   part("empty", HTMLDivElement).hidden = !place.hidden;
   part("download", HTMLButtonElement).disabled = !studio.result && !studio.prompted;
   part("file-name", HTMLSpanElement).textContent = studio.current?.name ?? "";

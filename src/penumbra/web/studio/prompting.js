@@ -6,8 +6,8 @@
  * @import { Api } from "./api.js"
  *
  * @typedef {object} Prompted
- * @property {[number, number, number, number]} box Where the crop lies.
- * @property {Rle} rle
+ * @property {[number, number, number, number] | null} box Where the crop lies; null: no pixel.
+ * @property {Rle | null} [rle]
  * @property {number} area_px
  * @property {number} [predicted_iou]
  */
@@ -63,7 +63,7 @@ export function history() {
  */
 export function painted(below, masks, value) {
   const mask = { ...below, data: below.data.slice() };
-  for (const { rle, box } of masks) paint(rle, mask, { value, x: Math.round(box[0]), y: Math.round(box[1]) });
+  for (const { rle, box } of masks) if (rle && box) paint(rle, mask, { value, x: Math.round(box[0]), y: Math.round(box[1]) });
   return mask;
 }
 

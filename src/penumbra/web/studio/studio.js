@@ -42,6 +42,8 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   let models = [];
   /** @type {Item | null} */
   let current = null;
+  /** @type {Item | null} The one whose picture is on the canvas; the server may still be reading the current one. */
+  let shown = null;
   /** @type {Result | null} What is shown. */
   let result = null;
   let running = new AbortController();
@@ -63,7 +65,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   function draw() {
     changed();
     const size = canvas.size;
-    if (!current || !size) return;
+    if (!current || current !== shown || !size) return;
     const nothing = { mask: { ...size, data: new Uint8Array(size.width * size.height) }, heat: null, map: /** @type {const} */ ("doubt"), window: /** @type {[number, number]} */ ([0, 1]), probability: null, threshold: null };
     const layers = result ? layersOf(result, settings) : nothing;
     if (current.prompted.length) {
@@ -87,7 +89,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     say.clear();
     if (item.bitmap) {
       await canvas.setImage(item.bitmap);
-      canvas.setPrompts(item.prompts.now);
+      shown = item;
       show(null);
     } else canvas.setDimmed(true);
     await refresh();
@@ -172,7 +174,8 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
       strip.picture(item, await createImageBitmap(found.image));
     }
     const picture = item.bitmap;
-    if (picture && (canvas.size?.width !== picture.width || canvas.size.height !== picture.height || result === null)) await canvas.setImage(picture);
+    if (picture && (shown !== item || canvas.size?.width !== picture.width || canvas.size.height !== picture.height)) await canvas.setImage(picture);
+    shown = item;
     strip.failed(item, false);
     item.doubt = found.fields["entropy"] ? meanOf(found.fields["entropy"]) : null;
     show(found);
@@ -184,7 +187,13 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   function fail(item, error) {
     const about = error instanceof Problem && [413, 415, 422].includes(error.status) && !error.errors.length;
     if (about) strip.failed(item, true);
+    if (shown === null && about) return void say.at("image", `${item.name}: ${/** @type {Problem} */ (error).message}`);
     say.problem(error, { again: !about });
+    if (shown === null || shown === item) return;
+    // There is nothing to see of this file: what was on the canvas is the current one again.
+    current = shown;
+    strip.mark(shown);
+    draw();
   }
 
   /** @param {boolean} retake Whether the prompts are others than those that were asked last. */
@@ -255,7 +264,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     },
     /** @param {Prompt} prompt */
     prompt(prompt) {
-      if (!current) return;
+      if (!current || current !== shown) return;
       current.prompts.push(added(current.prompts.now, prompt));
       void askPrompts();
     },
@@ -266,6 +275,9 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     },
     undo: () => void askPrompts(current?.prompts.undo()),
     redo: () => void askPrompts(current?.prompts.redo()),
+    get shown() {
+      return shown;
+    },
     /** The run button: forgets the result, so that the server is asked again. */
     again() {
       current?.results.delete(inferenceKey(settings));
