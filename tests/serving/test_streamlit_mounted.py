@@ -116,7 +116,7 @@ def visit(browser):
             viewport={"width": 1280, "height": 800}, color_scheme=theme, accept_downloads=True
         )
         contexts.append(context)
-        context.set_default_timeout(45_000)
+        context.set_default_timeout(30_000)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda asked: None if asked.url.startswith((base, "blob:", "data:"))
@@ -161,7 +161,7 @@ def test_the_app_is_used_in_a_browser(visit, tmp_path):
         assert page.locator(".bar label output").first.text_content() == "80 %"
         assert len(backend.asked) == asked
 
-        page.get_by_role("radio", name="Ensemble").locator("..").click()
+        page.get_by_test_id("stRadio").get_by_text("Ensemble", exact=True).click()
         page.get_by_text("The mean of several noisy passes").wait_for()
         deadline = time.monotonic() + 30
         while backend.asked[-1].mode != "ensemble" and time.monotonic() < deadline:
@@ -172,7 +172,7 @@ def test_the_app_is_used_in_a_browser(visit, tmp_path):
             page.get_by_role("button", name="Download everything").click()
         assert Path(waiting.value.path()).read_bytes()[:2] == b"PK"
 
-        page.get_by_role("button", name="Upload", exact=True).first.click()
+        page.get_by_test_id("stButtonGroup").get_by_text("Upload", exact=True).click()
         chooser = page.locator("input[type=file]")
         chooser.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": png()})
         page.get_by_text("32 × 32").wait_for()

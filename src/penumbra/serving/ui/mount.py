@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from penumbra.errors import MissingExtraError
 from penumbra.serving.keys import ApiKeys
@@ -19,6 +21,8 @@ from penumbra.serving.ui.gate import Gate
 
 SCRIPT = Path(__file__).resolve().parents[1] / "streamlit_app.py"
 _MIB = 2**20
+_NOT_HERE = "The pages are not open here now. Try again in a moment."
+_LOG = logging.getLogger(__name__)
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
@@ -39,7 +43,8 @@ def mount_streamlit(
 ) -> Lifespan:
     """Mount the app and give the lifespan that starts and stops what runs its pages.
 
-    One process holds one such app. With keys a page asks for one before anything else is sent.
+    One process shows one such app at a time. With keys a page asks for one before anything else
+    is sent.
 
     Args:
         app: where it is mounted.
@@ -60,19 +65,67 @@ def mount_streamlit(
     if not is_installed():
         raise MissingExtraError("The Streamlit app needs the extra [ui]: pip install "
                                 "'penumbra-segmentation[ui]'.")  # fmt: skip
-    import streamlit as st  # noqa: PLC0415 - an extra
-
-    from penumbra.serving.ui import theme  # noqa: PLC0415
-
-    theme.apply({"server.maxUploadSize": max(1, math.ceil(max_upload_bytes / _MIB))})
-    register(backend)
-    inner = st.App(SCRIPT, on_script_error=_said)
-    lifespan: Lifespan = inner.lifespan()
-    outer: ASGIApp = inner
+    pages = Pages(backend, max_upload_bytes=max_upload_bytes)
+    outer: ASGIApp = pages
     if keys:
-        outer = Gate(inner, accepts=lambda key: keys.holder(key) is not None, path=path, wait=wait)
+        outer = Gate(pages, accepts=lambda key: keys.holder(key) is not None, path=path, wait=wait)
     app.mount(path, outer, name="ui")
-    return lifespan
+    return pages.lifespan
+
+
+class Pages:
+    """ASGI: the app while it runs, and a refusal before and after.
+
+    Streamlit holds one runtime in a process and makes it together with its application; here that
+    is made when the server starts, and given up when it ends, so that an application that is only
+    built, or one after another, stands in nobody's way.
+
+    Args:
+        backend: who computes for the pages.
+        max_upload_bytes: of a file given in the page.
+    """
+
+    def __init__(self, backend: Backend, *, max_upload_bytes: int) -> None:
+        self._backend = backend
+        self._max_upload_bytes = max_upload_bytes
+        self._inner: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on to the app, where it runs."""
+        if self._inner is not None:
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1013, "reason": ""})
+        else:
+            await PlainTextResponse(_NOT_HERE, status_code=503)(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncGenerator[None, None]:
+        """Run the app; where another one runs in this process, this one stays away."""
+        import streamlit as st  # noqa: PLC0415 - an extra
+        from streamlit.runtime import Runtime  # noqa: PLC0415
+
+        from penumbra.serving.ui import theme  # noqa: PLC0415 - it needs the extra
+
+        if Runtime.exists():
+            _LOG.warning("One process shows one Streamlit app; this one is not shown.")
+            yield
+            return
+        theme.apply({"server.maxUploadSize": max(1, math.ceil(self._max_upload_bytes / _MIB))})
+        inner = st.App(SCRIPT, on_script_error=_said)
+        started = inner.lifespan()
+        runtime = Runtime.instance()
+        register(self._backend)
+        try:
+            async with started(app):
+                self._inner = inner
+                yield
+            await runtime.stopped
+        finally:
+            self._inner = None
+            register(None)
+            # It has no other way to make room for the next one.
+            Runtime._instance = None  # noqa: SLF001
 
 
 def _said(error: Exception) -> bool:
