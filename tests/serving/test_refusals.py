@@ -143,6 +143,31 @@ def test_a_body_without_length_is_counted_and_stopped(serve):
         assert status in ((413, 400) if path != "/livez" else (405,))
 
 
+@pytest.mark.parametrize(("leaves", "status"), [(False, 408), (True, 499)])
+def test_a_body_that_does_not_come_holds_no_place(serve, leaves, status):
+    client = serve(request_timeout_s=0.05)
+    sent = []
+
+    async def receive():
+        if not leaves:
+            await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/segment", "raw_path": b"/v1/segment",
+        "headers": [(b"host", b"localhost"), (b"content-type", FORM["content-type"].encode())],
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "scheme": "http",
+        "http_version": "1.1", "root_path": "", "query_string": b"",
+    }  # fmt: skip
+    for _ in range(40):
+        client.portal.call(client.app, dict(scope), receive, send)
+    starts = [message["status"] for message in sent if message["type"] == "http.response.start"]
+    assert starts == [status] * 40
+
+
 def test_a_large_part_of_a_small_form_is_refused(serve, cell_png):
     client = serve(max_upload_bytes=2048)
     problem(segment(client, bytes(4096)), 413)

@@ -43,6 +43,8 @@ _ABOUT = (
 )
 _WRONG_KEYS_PER_S, _WRONG_KEYS = 0.5, 10
 _LAST_S = 30.0
+_BODY_S = 60.0
+"""That a body may take to come."""
 UI = "/ui"
 """Where the Streamlit app is."""
 
@@ -144,6 +146,7 @@ def _surround(app: FastAPI, service: Service, wrong: TokenBuckets) -> None:
         refuse=service.refusal,
         # Each of them is held in memory, as those in the queue are.
         most_reading=settings.max_queue + settings.max_batch * settings.workers,
+        seconds=min(_BODY_S, settings.request_timeout_s),
     )
     buckets = TokenBuckets(rate=settings.rate_per_s, burst=settings.burst)
     app.add_middleware(Access, keys=service.keys, buckets=buckets, wrong=wrong)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penumbra.serving.problems import Problem, instance_of, problem_response
@@ -25,8 +25,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
-    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+    "default-src 'self'; img-src 'self' blob: data:; style-src 'self'{inline}; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
 _ELSEWHERE = ("/ui",)
 """Its pages bring scripts that a strict policy would stop."""
@@ -77,6 +77,8 @@ class Guard:
 def _problem_of(error: Exception, number: str) -> Problem:
     if isinstance(error, Problem):
         return error
+    if isinstance(error, ClientDisconnect):
+        return Problem(499, "The client went away.", code="gone")
     if isinstance(error, HTTPException):
         return Problem(error.status_code, str(error.detail))
     # The message may hold a name or an identifier of what was sent; where it came from does not.
@@ -101,4 +103,6 @@ def _add_headers(message: Message, path: str, number: str) -> None:
     if path.startswith(("/v1", "/readyz")):
         headers.setdefault("Cache-Control", "no-store")
     if not path.startswith(_ELSEWHERE):
-        headers.setdefault("Content-Security-Policy", _POLICY)
+        # The style of this one page is within it.
+        inline = " 'unsafe-inline'" if path == "/docs" else ""
+        headers.setdefault("Content-Security-Policy", _POLICY.format(inline=inline))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class BodyLimits:
         otherwise: most bytes of any other body.
         refuse: gives the seconds to wait where the queue is full, else ``None``.
         most_reading: most bodies that are read at once, since each is held in memory.
+        seconds: that a body may take to come, so that a slow one holds no place for ever.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class BodyLimits:
         otherwise: int,
         refuse: Callable[[], float | None],
         most_reading: int,
+        seconds: float,
     ) -> None:
         self._app = app
         self._rule = rule
         self._otherwise = otherwise
         self._refuse = refuse
         self._most_reading = most_reading
+        self._seconds = seconds
         self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,7 +100,7 @@ class BodyLimits:
         if rule is not None:
             _check_type(headers, rule.media)
         if rule is None or not rule.queued:
-            await self._app(scope, _counted(receive, most, _nothing), send)
+            await self._app(scope, _counted(receive, most, _nothing, self._seconds), send)
             return
         self._check_queue()
         await self._read(scope, receive, send, most)
@@ -111,7 +115,7 @@ class BodyLimits:
                 self._reading -= 1
 
         try:
-            await self._app(scope, _counted(receive, most, arrived), send)
+            await self._app(scope, _counted(receive, most, arrived, self._seconds), send)
         finally:
             arrived()
 
@@ -142,18 +146,24 @@ def _nothing() -> None:
     pass
 
 
-def _counted(receive: Receive, most: int, arrived: Callable[[], None]) -> Receive:
-    """Count the bytes of a body as they come, and stop at the first one too many."""
+def _counted(receive: Receive, most: int, arrived: Callable[[], None], seconds: float) -> Receive:
+    """Count the bytes of a body as they come, and stop at the first one too many or too late."""
     total = 0
+    until: float | None = asyncio.get_running_loop().time() + seconds
 
     async def counted() -> Message:
-        nonlocal total
-        message = await receive()
+        nonlocal total, until
+        try:
+            async with asyncio.timeout_at(until):
+                message = await receive()
+        except TimeoutError:
+            raise Problem(408, "The body took too long to come.", close=True) from None
         if message["type"] == "http.request":
             total += len(message.get("body", b""))
             if total > most:
                 raise too_large(most)
             if not message.get("more_body", False):
+                until = None
                 arrived()
         return message
 

@@ -59,6 +59,7 @@ class ServedSegmenter:
             "name": self.name,
             "kind": "segmenter",
             "classes": list(base.class_names),
+            "network": network is not None,
             "has_noise": network is not None and network.has_own_noise,
             "sampler": str(base.sampler),
             "calibrated": base.calibration is not None,

@@ -38,7 +38,7 @@ async def models(request: Request) -> Response:
     response_class=Response,
     responses={
         200: {"model": ModelsAnswer, "description": "The models as they are now."},
-        **declared(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+        **declared(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
     },
     summary="Read the models anew",
 )
