@@ -228,13 +228,13 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, fields, grey, passes):
         strength = float(fields.get("noise_strength", 0.3))
         number = f"r{self.fake.count()}-{passes}-{len(self.fake.kept)}"
-        maps, bits = {}, int(fields["bits"])
+        maps, pictures, bits = {}, {}, int(fields["bits"])
         known = maps_of(grey, strength)
         for name in fields["outputs"].split(","):
             href = f"/v1/results/{number}/{name}.png"
             if name == "image":
                 self.fake.kept[href] = lambda: grey
-                maps[name] = {"href": href, "bits": 8, "scale": [0, 255], "unit": ""}
+                pictures[name] = {"href": href}
             elif name in known:
                 values, (low, high), unit = known[name]
                 self.fake.kept[href] = partial(levels_of, values, low, high, bits)
@@ -245,6 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         return {
             "id": number, "model": "nerve", "classes": ["background", "nerve"],
             "size": {"height": grey.shape[0], "width": grey.shape[1]}, "maps": maps,
+            "pictures": pictures,
             "masks": [{"class": 1, "name": "nerve", "area_px": int(mask.sum()),
                        "rle": encode_coco(mask)}],
             "scores": {}, "flagged": None, "sampler": f"noise:{passes}", "passes": passes,

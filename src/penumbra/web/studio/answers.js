@@ -19,6 +19,7 @@
  * @property {{height: number, width: number}} size
  * @property {{class: number, name: string, area_px: number, rle: Rle}[]} masks
  * @property {Record<string, MapLink>} maps
+ * @property {Record<string, {href: string}>} [pictures] Asked for: the image as a person sees it.
  * @property {Record<string, number>} timings Seconds by stage.
  * @property {number} passes
  * @property {number | null} threshold
@@ -56,15 +57,16 @@ export async function gather(api, answer, signal, only = null) {
   const mask = decode(answer.masks.filter((part) => part.class > 0).map((part) => ({ rle: part.rle, value: part.class })), width, height);
   /** @type {Result} */
   const result = { answer, mask, fields: {}, files: {}, areas: null, image: null };
-  const wanted = Object.entries(answer.maps ?? {}).filter(([name]) => !only || only.includes(name) || name === "image");
+  const wanted = Object.entries(answer.maps ?? {}).filter(([name]) => !only || only.includes(name));
   await Promise.all(
     wanted.map(async ([name, link]) => {
       const bytes = await api.bytes(link.href, signal);
       result.files[`${name}.png`] = bytes;
-      if (name === "image") result.image = new Blob([bytes], { type: "image/png" });
-      else if (name !== "overlay") result.fields[name] = await field(name, link, bytes);
+      result.fields[name] = await field(name, link, bytes);
     }),
   );
+  const picture = answer.pictures?.["image"];
+  if (picture) result.image = new Blob([await api.bytes(picture.href, signal)], { type: "image/png" });
   const probability = result.fields["probability"];
   // With more classes than two, a threshold has no meaning: the largest probability wins.
   if (probability && answer.classes.length <= 2) result.areas = areasAbove(probability);

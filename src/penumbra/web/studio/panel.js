@@ -11,6 +11,7 @@
  * @property {"segmenter" | "promptable"} kind
  * @property {number} [threshold]
  * @property {string} [sampler]
+ * @property {boolean} [network] false: a method without a network, which has no noise.
  *
  * @typedef {object} Changes
  * @property {(change: Partial<Settings>) => void} settings
@@ -142,12 +143,14 @@ export function panel(changes) {
       for (const input of document.querySelectorAll('input[name="mode"]')) {
         const mode = /** @type {HTMLInputElement} */ (input);
         mode.checked = mode.value === settings.mode;
+        mode.disabled = served?.network === false && mode.value !== "disabled";
       }
       pattern.value = settings.pattern;
       compare.value = settings.compare;
       if (served) model.value = served.name;
       const prompts = served?.kind === "promptable";
-      part("noise", HTMLElement).hidden = part("beside", HTMLElement).hidden = prompts;
+      part("noise", HTMLElement).hidden = prompts;
+      part("beside", HTMLElement).hidden = prompts || served?.network === false;
     },
   };
 }

@@ -54,6 +54,11 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   const promptable = () => (served()?.kind === "promptable" ? served() : (models.find(({ kind }) => kind === "promptable") ?? null));
   const wordsOf = (/** @type {Mode} */ mode) => MODES.find(([name]) => name === mode)?.[1] ?? "";
 
+  /** A method without a network has nothing that noise could be added to. */
+  function suit() {
+    if (served()?.network === false) Object.assign(settings, { mode: "disabled", compare: "off" });
+  }
+
   /** @param {Result | null} next */
   function show(next) {
     result = next;
@@ -174,6 +179,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
       strip.picture(item, await createImageBitmap(found.image));
     }
     const picture = item.bitmap;
+    if (!picture) throw new Problem(415, "This image cannot be shown", "Neither the browser nor the server could draw it. Try a PNG of it.");
     if (picture && (shown !== item || canvas.size?.width !== picture.width || canvas.size.height !== picture.height)) await canvas.setImage(picture);
     shown = item;
     strip.failed(item, false);
@@ -243,6 +249,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     /** @param {Served[]} next */
     setModels(next) {
       models = next;
+      suit();
       changed();
     },
     /** @param {File[]} files */
@@ -256,6 +263,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
       const before = inferenceKey(settings);
       const compared = settings.compare;
       Object.assign(settings, change);
+      suit();
       const same = before === inferenceKey(settings) && (compared === settings.compare || settings.compare === "off");
       if (same) return draw();
       changed();
