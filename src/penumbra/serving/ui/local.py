@@ -85,9 +85,11 @@ class LocalBackend:
         """
         image = decode(upload, self._limits)
         pattern = None if question.pattern is None else pattern_text(question.pattern)
+        # A number of passes asks for noise; the model's own passes have a number of their own.
+        samples = question.samples if question.mode in ("ensemble", "monte_carlo") else None
         request = SegmentRequest.of(
             {"noise_mode": question.mode, "noise_strength": question.strength,
-             "pattern": pattern, "samples": question.samples, "seed": question.seed,
+             "pattern": pattern, "samples": samples, "seed": question.seed,
              "threshold": question.threshold},
             max_samples=self._settings.max_samples,
         )  # fmt: skip
