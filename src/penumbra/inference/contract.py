@@ -16,7 +16,6 @@ from penumbra.inference.classical.predictor import ClassicalPredictor
 from penumbra.inference.passes import MaskFrom
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.predictor import Predictor
-from penumbra.inference.requested_noise import RequestedNoise
 from penumbra.inference.samplers import Cost, Sampler
 
 
@@ -60,7 +59,6 @@ class ImagePredictor(Protocol):
         self,
         *,
         sampler: Sampler | str | None = None,
-        noise: RequestedNoise | None = None,
         threshold: float | None = None,
         mask_from: MaskFrom = "off",
     ) -> ImagePredictor:

@@ -27,7 +27,6 @@ from penumbra.inference.passes import MaskFrom, run_group
 from penumbra.inference.prediction import Prediction
 from penumbra.inference.preprocess import Preprocess
 from penumbra.inference.presence import PresenceRule
-from penumbra.inference.requested_noise import RequestedNoise
 from penumbra.inference.run_files import load_network
 from penumbra.inference.running import running
 from penumbra.inference.samplers import Cost, Pass, Sampler
@@ -139,7 +138,6 @@ class Predictor:
         self,
         *,
         sampler: Sampler | str | None = None,
-        noise: RequestedNoise | None = None,
         threshold: float | None = None,
         mask_from: MaskFrom = "off",
     ) -> Predictor:
@@ -147,7 +145,6 @@ class Predictor:
 
         Args:
             sampler: which passes; by default this one's.
-            noise: of which strength and pattern, where there is noise among the passes.
             threshold: of the mask; by default this one's.
             mask_from: the mask that each prediction shows: that of the undisturbed pass
                 (``"off"``), or of the mean over the passes (``"mean"``). Nothing was calibrated
@@ -162,8 +159,6 @@ class Predictor:
             other.threshold = threshold
         other.mask_from = mask_from
         chosen = self.sampler if sampler is None else _choose(sampler, self.calibration)
-        if noise is not None:
-            chosen = noise.on(chosen, own=self.has_own_noise)
         if chosen != self.sampler:
             other.sampler = chosen
             other.members = other._members()  # noqa: SLF001 - its own class

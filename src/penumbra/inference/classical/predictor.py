@@ -20,7 +20,6 @@ from penumbra.inference.preprocess import (
     to_working,
     with_channels,
 )
-from penumbra.inference.requested_noise import RequestedNoise
 from penumbra.inference.samplers import Cost, Sampler
 from penumbra.inference.scores import image_scores
 
@@ -88,7 +87,6 @@ class ClassicalPredictor:
         self,
         *,
         sampler: Sampler | str | None = None,
-        noise: RequestedNoise | None = None,
         threshold: float | None = None,
         mask_from: MaskFrom = "off",
     ) -> ClassicalPredictor:
@@ -97,7 +95,7 @@ class ClassicalPredictor:
         Raises:
             SettingsError: passes are asked for, or the threshold is not between 0 and 1.
         """
-        del noise, mask_from
+        del mask_from
         asked = Sampler.parse(sampler) if isinstance(sampler, str) else sampler or Sampler()
         if asked != Sampler():
             raise SettingsError(
