@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { classColour, classPalette, contrast, css, rgb, table } from "../../src/penumbra/web/canvas/colour.js";
 import { areasAbove, labelAt, leastLevel, meanOf, noLayers, ownWindow, shownMask, toLevels, valueOf } from "../../src/penumbra/web/canvas/layers.js";
 import { box } from "../../src/penumbra/web/canvas/gestures.js";
-import { compose } from "../../src/penumbra/web/canvas/pixels.js";
+import { ends, overlays } from "../../src/penumbra/web/canvas/overlays.js";
 import { figure } from "../../src/penumbra/web/canvas/scale.js";
 import { firstState, readState, writeState } from "../../src/penumbra/web/canvas/state.js";
 import { bounded, fit, formatView, panned, parseView, toImage, toScreen, zoomAt } from "../../src/penumbra/web/canvas/view.js";
@@ -143,7 +143,7 @@ test("overlays: fill, glow and a line inside the mask's edge", () => {
     opacity: { image: 1, mask: 0.35, heat: 1, classes: {} }, palette: classPalette(2), overlays: true, other: null, swipe: 1,
   };
   const picture = { data: new Uint8ClampedArray(80 * 80 * 4) };
-  compose(picture, scene, { ...noLayers(), mask: { width: side, height: side, data } }, 0, 80);
+  overlays().compose(picture, scene, { ...noLayers(), mask: { width: side, height: side, data } }, 0, 80);
   const at = (x, y) => [...picture.data.slice((y * 80 + x) * 4, (y * 80 + x) * 4 + 4)];
   assert.deepEqual(at(5, 5), [0, 0, 0, 0]);
   assert.deepEqual(at(40, 40), [0x12, 0xa5, 0x94, 89]);
@@ -151,8 +151,19 @@ test("overlays: fill, glow and a line inside the mask's edge", () => {
   assert.deepEqual(at(19, 40), [0, 0, 0, 0]);
   scene.opacity.classes[1] = 0;
   picture.data.fill(0);
-  compose(picture, scene, { ...noLayers(), mask: { width: side, height: side, data } }, 0, 80);
+  overlays().compose(picture, scene, { ...noLayers(), mask: { width: side, height: side, data } }, 0, 80);
   assert.ok(picture.data.every((value) => value === 0));
+});
+
+test("the image ends where its overlays end, at whole screen pixels", () => {
+  for (const zoom of [0.37, 1, 1.5, 2.2109, 7.3]) {
+    const [left, right] = ends(900, 127.3, zoom, 256);
+    const inside = (pixel) => {
+      const place = 127.3 + (pixel + 0.5 - 450) / zoom;
+      return place >= 0 && place < 256;
+    };
+    assert.deepEqual([left - 1, left, right - 1, right].map(inside), [false, true, true, false]);
+  }
 });
 
 test("a box has its smaller corner first, whichever way it is drawn", () => {

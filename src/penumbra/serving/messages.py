@@ -9,7 +9,8 @@ REST fields.
     ``accept`` (``json``, ``png``, ``npz``); of ``uncertainty`` also ``tolerance``, ``stream`` and
     ``every`` (passes between two estimates).
 ``embed``
-    ``session``: the id under which the embedding is asked for later.
+    ``session``: the id under which the embedding is asked for later; ``picture``: whether the
+    image is given as a person sees it.
 ``prompt``
     ``session``, ``boxes``, ``points``, ``labels``, ``mask`` (COCO RLE), ``choice``. Each job
     carries the session's upload; the pool sends it only to a worker that needs it.

@@ -159,7 +159,14 @@ class UncertaintyOptions(SegmentOptions):
 
 
 class SessionOptions(Asked):
-    """The fields of ``POST /v1/sessions``."""
+    """The fields of ``POST /v1/sessions``.
+
+    Attributes:
+        picture: whether the answer links the image as a person sees it, for files that a browser
+            cannot show.
+    """
+
+    picture: bool = False
 
 
 class RectifyOptions(Asked):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.errors import ImageFileError, SettingsError, expected
+from penumbra.imaging.overlay import to_display
 from penumbra.imaging.rle import decode_coco, encode_coco
 from penumbra.promptable.cache import EmbeddingCache
 from penumbra.promptable.embedding import Embedding
@@ -18,6 +19,8 @@ from penumbra.promptable.prediction import PromptedPrediction
 from penumbra.promptable.prompts import Prompts
 from penumbra.promptable.regions import tight_box
 from penumbra.promptable.segmenter import PromptableSegmenter
+from penumbra.serving.answers import result_href
+from penumbra.serving.encode import png
 from penumbra.serving.messages import UNKNOWN_SESSION, Answer, Job
 from penumbra.serving.specs import ModelSpec, WorkerSettings
 from penumbra.serving.uploads import UploadError, UploadLimits, decode
@@ -71,16 +74,29 @@ class ServedPromptable:
         Raises:
             UploadError: the upload is refused.
         """
-        embedding, timings, cached = self._embedding(job, limits)
+        image, decoding = _decoded(job, limits)
+        embedding, timings, cached = self._embedded(job, image)
+        timings = {"decode": decoding, **timings}
         height, width = embedding.size
+        files: dict[str, bytes] = {}
         document: dict[str, Any] = {
             "id": str(job.options.get("session", job.id)),
             "model": job.model,
             "size": {"height": height, "width": width},
             "accepts": sorted(self.segmenter.accepts),
-            "timings": timings,
         }
-        return Answer(id=job.id, document=document, timings=timings, cached=cached)
+        if job.options.get("picture"):
+            started = time.perf_counter()
+            files["image.png"] = png(to_display(image))
+            document["pictures"] = {"image": {"href": result_href(job.id, "image.png")}}
+            timings["encode"] = time.perf_counter() - started
+        return Answer(
+            id=job.id,
+            document=document | {"timings": timings},
+            files=files,
+            timings=timings,
+            cached=cached,
+        )
 
     def prompt(self, job: Job, limits: UploadLimits) -> Answer:
         """Answer prompts on a session's image; each mask is cropped to its box.
@@ -118,18 +134,30 @@ class ServedPromptable:
         if held is not None:
             self._keys.move_to_end(session)
             return held, {"decode": 0.0, "prepare": 0.0}, True
-        if job.upload is None:
-            raise UploadError(0, UNKNOWN_SESSION, "The worker needs the session's image again.")
+        image, decoding = _decoded(job, limits)
+        embedding, timings, cached = self._embedded(job, image)
+        return embedding, {"decode": decoding, **timings}, cached
+
+    def _embedded(
+        self, job: Job, image: NDArray[np.generic]
+    ) -> tuple[Embedding, dict[str, float], bool]:
         started = time.perf_counter()
-        image = decode(job.upload, limits)
-        decoded = time.perf_counter()
         before = self.cache.counts.computed
         embedding = self.cache.embed(self.segmenter, image)
-        self._keys[session] = embedding.key
+        self._keys[str(job.options.get("session", job.id))] = embedding.key
         while len(self._keys) > _MOST_SESSIONS:
             self._keys.popitem(last=False)
-        timings = {"decode": decoded - started, "prepare": time.perf_counter() - decoded}
+        timings = {"prepare": time.perf_counter() - started}
         return embedding, timings, self.cache.counts.computed == before
+
+
+def _decoded(job: Job, limits: UploadLimits) -> tuple[NDArray[np.generic], float]:
+    """Decode a job's image; the seconds that it took."""
+    if job.upload is None:
+        raise UploadError(0, UNKNOWN_SESSION, "The worker needs the session's image again.")
+    started = time.perf_counter()
+    image = decode(job.upload, limits)
+    return image, time.perf_counter() - started
 
 
 def mask_row(answer: PromptedPrediction) -> dict[str, Any]:

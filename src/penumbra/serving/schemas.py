@@ -67,6 +67,11 @@ class SessionAnswer(_Open):
     size: Size
     expires_in_s: float = Field(description="After the last prompt.", examples=[1800])
     accepts: list[Literal["box", "point", "mask"]]
+    pictures: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="By `picture`: the image as a person sees it.",
+        examples=[{"image": {"href": "/v1/results/nPj0o2Sdr6Vu/image.png"}}],
+    )
     timings: dict[str, float]
 
 

@@ -2,13 +2,10 @@
  * The renderer without WebGL: the browser scales the image, and the overlays are worked out for
  * the screen's pixels only, so that the cost does not grow with the image.
  *
- * @import { Layers, Renderer, Rgb, Scene } from "./types.js"
+ * @import { Renderer, Scene } from "./types.js"
  */
 
-import { table } from "./colour.js";
-import { leastLevel } from "./layers.js";
-
-const MAPS = { doubt: table("doubt"), viridis: table("viridis") };
+import { ends, overlays } from "./overlays.js";
 
 /**
  * @param {HTMLCanvasElement} canvas
@@ -24,6 +21,8 @@ export function pixelRenderer(canvas) {
   let image = null;
   /** @type {(ImageBitmap | HTMLCanvasElement)[]} Each half of the one before. */
   let sizes = [];
+  const composer = overlays();
+  let picture = new ImageData(1, 1);
 
   /** @param {number} zoom */
   function nearest(zoom) {
@@ -43,7 +42,10 @@ export function pixelRenderer(canvas) {
     screen.imageSmoothingQuality = "low";
     const source = nearest(zoom);
     if (!source) return;
-    screen.drawImage(source, width / 2 - view.x * zoom, height / 2 - view.y * zoom, size.width * zoom, size.height * zoom);
+    // Whole screen pixels, those that the overlays cover: no half-covered line at the edges.
+    const [left, right] = ends(width, view.x, zoom, size.width);
+    const [top, bottom] = ends(height, view.y, zoom, size.height);
+    screen.drawImage(source, left, top, right - left, bottom - top);
     screen.globalAlpha = 1;
   }
 
@@ -58,10 +60,11 @@ export function pixelRenderer(canvas) {
       screen.clearRect(0, 0, width, height);
       drawImage(scene);
       if (!scene.overlays || width < 1 || height < 1) return;
-      const picture = new ImageData(width, height);
+      if (picture.width !== width || picture.height !== height) picture = new ImageData(width, height);
+      else picture.data.fill(0);
       const split = scene.other ? Math.round(scene.swipe * width) : width;
-      compose(picture, scene, scene.layers, 0, split);
-      if (scene.other) compose(picture, scene, scene.other, split, width);
+      composer.compose(picture, scene, scene.layers, 0, split);
+      if (scene.other) composer.compose(picture, scene, scene.other, split, width);
       if (sheet.width !== width || sheet.height !== height) Object.assign(sheet, { width, height });
       overlay.putImageData(picture, 0, 0);
       screen.drawImage(sheet, 0, 0);
@@ -83,122 +86,4 @@ function halved(image) {
     context.drawImage(image, 0, 0, small.width, small.height);
   }
   return small;
-}
-
-/**
- * The image's column or row under each of the screen's, at three places: `reach` before, here and
- * `reach` after; −1 outside.
- *
- * @param {number} count
- * @param {number} middle
- * @param {number} zoom
- * @param {number} side
- * @param {number} reach
- */
-function places(count, middle, zoom, side, reach) {
-  return [-reach, 0, reach].map((shift) =>
-    Int32Array.from({ length: count }, (_, index) => {
-      const place = Math.floor(middle + (index + 0.5 - count / 2) / zoom + shift);
-      return place >= 0 && place < side ? place : -1;
-    }),
-  );
-}
-
-/**
- * Work the overlays of one result out for the screen's columns from `left` to `right`.
- *
- * @param {ImageData} picture
- * @param {Scene} scene
- * @param {Layers} layers
- * @param {number} left
- * @param {number} right
- */
-export function compose(picture, scene, layers, left, right) {
-  const { width, height, view, ratio, size, opacity, palette } = scene;
-  const zoom = view.zoom * ratio;
-  const reach = (2.0 * ratio) / zoom;
-  const none = new Int32Array(0);
-  const [west = none, column = none, east = none] = places(width, view.x, zoom, size.width, reach);
-  const [north = none, row = none, south = none] = places(height, view.y, zoom, size.height, reach);
-  const { heat } = layers;
-  const heatData = heat?.data;
-  const colours = MAPS[layers.map];
-  const [low, high] = layers.window;
-  const factor = heat ? 255 / heat.most / Math.max(high - low, 1e-6) : 0;
-  const offset = low * (heat?.most ?? 0);
-  const line = Math.min(1, opacity.mask * 4);
-  const label = labels(layers, size.width);
-  const out = picture.data;
-  for (let y = 0; y < height; y += 1) {
-    const [above, here, below] = [north[y] ?? -1, row[y] ?? -1, south[y] ?? -1];
-    if (here < 0) continue;
-    for (let x = left; x < right; x += 1) {
-      const at = column[x] ?? -1;
-      if (at < 0) continue;
-      const to = (y * width + x) * 4;
-      const kind = label(here, at);
-      const share = kind ? (opacity.classes[kind] ?? 1) : 0;
-      if (kind) blend(out, to, palette[kind], opacity.mask * share);
-      if (heatData) {
-        const level = ((heatData[here * size.width + at] ?? 0) - offset) * factor;
-        const place = Math.floor(Math.min(Math.max(level, 0), 255) + 0.5) * 4;
-        const cover = ((colours[place + 3] ?? 0) / 255) * opacity.heat;
-        mix(out, to, colours[place] ?? 0, colours[place + 1] ?? 0, colours[place + 2] ?? 0, cover);
-      }
-      if (
-        kind &&
-        (label(here, west[x] ?? -1) !== kind || label(here, east[x] ?? -1) !== kind || label(above, at) !== kind || label(below, at) !== kind)
-      ) {
-        blend(out, to, palette[kind], line * share);
-      }
-    }
-  }
-}
-
-/**
- * @param {Layers} layers
- * @param {number} width
- * @returns {(row: number, column: number) => number}
- */
-function labels(layers, width) {
-  const { mask, probability, threshold } = layers;
-  if (probability && threshold !== null) {
-    const least = leastLevel(probability, threshold);
-    const { data } = probability;
-    return (row, column) => (row >= 0 && column >= 0 && (data[row * width + column] ?? 0) >= least ? 1 : 0);
-  }
-  if (!mask) return () => 0;
-  const { data } = mask;
-  return (row, column) => (row >= 0 && column >= 0 ? (data[row * width + column] ?? 0) : 0);
-}
-
-/**
- * @param {Uint8ClampedArray} out
- * @param {number} to
- * @param {Rgb | undefined} colour
- * @param {number} cover
- */
-function blend(out, to, colour, cover) {
-  if (colour) mix(out, to, colour[0], colour[1], colour[2], cover);
-}
-
-/**
- * Paint over what is there; the sheet holds straight, not premultiplied, colours.
- *
- * @param {Uint8ClampedArray} out
- * @param {number} to
- * @param {number} red
- * @param {number} green
- * @param {number} blue
- * @param {number} cover
- */
-function mix(out, to, red, green, blue, cover) {
-  if (cover <= 0) return;
-  const before = (out[to + 3] ?? 0) / 255;
-  const after = cover + before * (1 - cover);
-  const weight = cover / after;
-  out[to] = (out[to] ?? 0) + (red - (out[to] ?? 0)) * weight;
-  out[to + 1] = (out[to + 1] ?? 0) + (green - (out[to + 1] ?? 0)) * weight;
-  out[to + 2] = (out[to + 2] ?? 0) + (blue - (out[to + 2] ?? 0)) * weight;
-  out[to + 3] = after * 255;
 }

@@ -200,7 +200,7 @@ try {
   studio.setModels(models);
   say.busy(null);
   say.status(models.length ? "Ready." : "This server has no model.");
-  if (studio.current) await studio.refresh();
+  if (studio.current) await studio.select(studio.current);
 } catch (error) {
   say.problem(error, { again: false });
 }

@@ -109,7 +109,7 @@ export function panel(changes) {
     say("threshold", threshold.disabled ? "largest wins" : at.toFixed(2));
     const used = settings.strength ?? result?.answer.noise_strength ?? null;
     slide(strength, used ?? 0.3);
-    say("strength", settings.strength === null ? `the run’s own${used === null ? "" : ` ${figure(used)}`}` : `${settings.strength.toFixed(2)} σ`);
+    say("strength", settings.strength === null ? `own${used === null ? "" : ` ${figure(used)}`}` : `${settings.strength.toFixed(2)} σ`);
     slide(samples, settings.samples);
     say("samples", String(settings.samples));
     if (document.activeElement !== seed) seed.value = String(settings.seed);

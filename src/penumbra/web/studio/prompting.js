@@ -67,9 +67,17 @@ export function painted(below, masks, value) {
   return mask;
 }
 
+/**
+ * @typedef {object} Session
+ * @property {string} id
+ * @property {import("../canvas/types.js").Size} size
+ * @property {Record<string, number>} timings
+ * @property {Record<string, {href: string}>} [pictures] The image as a person sees it, if asked for.
+ */
+
 /** @param {Api} api */
 export function prompter(api) {
-  /** @type {Map<Blob, {model: string, ready: Promise<{id: string, timings: Record<string, number>}>}>} */
+  /** @type {Map<Blob, {model: string, picture: boolean, ready: Promise<Session>}>} */
   const sessions = new Map();
 
   /**
@@ -78,13 +86,17 @@ export function prompter(api) {
    * @param {Blob} file
    * @param {string} name
    * @param {string} model
+   * @param {boolean} [picture] Whether the server is to show the image, too.
    */
-  function open(file, name, model) {
+  function open(file, name, model, picture = false) {
     const known = sessions.get(file);
-    if (known?.model === model) return known.ready;
-    const form = formOf(file, name, { model });
+    if (known?.model === model && (known.picture || !picture)) return known.ready;
+    /** @type {Record<string, string>} */
+    const fields = picture ? { model, picture: "true" } : { model };
+    const form = formOf(file, name, fields);
+    /** @type {Promise<Session>} */
     const ready = api.json("/v1/sessions", { method: "POST", body: form });
-    sessions.set(file, { model, ready });
+    sessions.set(file, { model, picture, ready });
     ready.catch(() => sessions.delete(file));
     return ready;
   }

@@ -107,8 +107,17 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     if (!model) return;
     say.busy("Embedding the image …");
     try {
-      const { timings } = await prompts.open(item.file, item.name, model.name);
-      say.status(timingLine({ timings }));
+      let session = await prompts.open(item.file, item.name, model.name, item.asks);
+      if (item.bitmap && !item.asks && !fits(item.bitmap, session.size)) {
+        item.asks = true;
+        session = await prompts.open(item.file, item.name, model.name, true);
+      }
+      const picture = session.pictures?.["image"];
+      if (item.asks && picture) await pictured(item, new Blob([await api.bytes(picture.href)]));
+      if (item !== current) return;
+      await onCanvas(item);
+      show(null);
+      say.status(timingLine(session));
     } catch (error) {
       fail(item, error);
     }
@@ -162,7 +171,7 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     const asked = { file: item.file, name: item.name, settings: { ...settings }, mode, image: item.asks, pixels, signal };
     let found = await infer(api, item.bitmap && estimate ? { ...asked, estimate } : asked);
     const { width, height } = found.answer.size;
-    if (!found.image && item.bitmap && (item.bitmap.width !== width || item.bitmap.height !== height)) {
+    if (!found.image && item.bitmap && !fits(item.bitmap, { width, height })) {
       // The server turned or read the file otherwise than the browser: its picture is the one.
       item.asks = true;
       found = await infer(api, { ...asked, image: true });
@@ -172,16 +181,24 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
     return found;
   }
 
-  /** @param {Item} item @param {Result} found */
-  async function finish(item, found) {
-    if (found.image && item.asks) {
-      item.asks = false;
-      strip.picture(item, await createImageBitmap(found.image));
-    }
+  /** Take the server's picture of an image. @param {Item} item @param {Blob} picture */
+  async function pictured(item, picture) {
+    strip.picture(item, await createImageBitmap(picture));
+    item.asks = false;
+  }
+
+  /** @param {Item} item */
+  async function onCanvas(item) {
     const picture = item.bitmap;
     if (!picture) throw new Problem(415, "This image cannot be shown", "Neither the browser nor the server could draw it. Try a PNG of it.");
-    if (picture && (shown !== item || canvas.size?.width !== picture.width || canvas.size.height !== picture.height)) await canvas.setImage(picture);
+    if (shown !== item || !canvas.size || !fits(picture, canvas.size)) await canvas.setImage(picture);
     shown = item;
+  }
+
+  /** @param {Item} item @param {Result} found */
+  async function finish(item, found) {
+    if (found.image && item.asks) await pictured(item, found.image);
+    await onCanvas(item);
     strip.failed(item, false);
     item.doubt = found.fields["entropy"] ? meanOf(found.fields["entropy"]) : null;
     show(found);
@@ -292,4 +309,12 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
       void refresh();
     },
   };
+}
+
+/**
+ * @param {import("../canvas/types.js").Size} one
+ * @param {import("../canvas/types.js").Size} other
+ */
+function fits(one, other) {
+  return one.width === other.width && one.height === other.height;
 }
