@@ -1,8 +1,9 @@
-"""PNG, JPEG, GIF and BMP, decoded by Pillow."""
+"""PNG, JPEG, GIF and BMP, decoded by Pillow: from a file, or from bytes that are held already."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import struct
 import zlib
@@ -21,6 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from penumbra.imaging.formats import FileFormat
 from penumbra.imaging.limits import Limits, damaged
 from penumbra.imaging.orientation import ORIENTATION_TAG, apply_orientation, swaps_sides
+from penumbra.imaging.png_chunks import without_pixels
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,10 +54,19 @@ _BYTES_PER_PIXEL = {"1": 1, "L": 1, "I": 2, "I;16": 2, "I;16B": 2, "F": 4}
 
 
 @contextlib.contextmanager
-def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    """Open a file, check its size, and turn whatever the decoder raises into our error."""
+def opened(
+    path: Path, file_format: FileFormat, limits: Limits, held: bytes | None = None
+) -> Iterator[ImageFile.ImageFile]:
+    """Open a file, check its size, and turn whatever the decoder raises into our error.
+
+    Args:
+        path: the file; where `held` is given, only what errors call it.
+        file_format: what it is.
+        limits: the largest image that is read.
+        held: its bytes, where they are in memory already.
+    """
     try:
-        with _OPENERS[file_format](path) as picture:
+        with _OPENERS[file_format](path if held is None else io.BytesIO(held)) as picture:
             per_pixel = 6 if _deep_colour(picture) else _BYTES_PER_PIXEL.get(picture.mode, 3)
             limits.check_size(path, picture.height, picture.width, bytes_per_pixel=per_pixel)
             yield picture
@@ -65,18 +76,29 @@ def opened(path: Path, file_format: FileFormat, limits: Limits) -> Iterator[Imag
         raise damaged(path, error, truncated=ends) from error
 
 
-def size(path: Path, file_format: FileFormat, limits: Limits) -> tuple[int, int]:
-    """Give (height, width) as `image` would return it, from the header alone."""
-    with opened(path, file_format, limits) as picture:
-        if swaps_sides(_orientation(path, picture)):
+def size(
+    path: Path, file_format: FileFormat, limits: Limits, held: bytes | None = None
+) -> tuple[int, int]:
+    """Give (height, width) as `image` would return it; no pixel is decoded."""
+    with opened(path, file_format, limits, held) as picture:
+        if file_format == "png":
+            turned = swaps_sides(_png_orientation(path, held))
+        else:
+            turned = swaps_sides(_orientation(path, picture))
+        if turned:
             return picture.width, picture.height
         return picture.height, picture.width
 
 
-def image(path: Path, file_format: FileFormat, limits: Limits) -> NDArray[np.generic]:
+def image(
+    path: Path, file_format: FileFormat, limits: Limits, held: bytes | None = None
+) -> NDArray[np.generic]:
     """Decode to (H, W, C), C = 1 or 3, uint8, uint16 or float32."""
-    with opened(path, file_format, limits) as picture:
-        array = _deep_png(path) if _deep_colour(picture) else _pixels(picture)
+    with opened(path, file_format, limits, held) as picture:
+        if _deep_colour(picture):
+            array = _deep_png(path.read_bytes() if held is None else held)
+        else:
+            array = _pixels(picture)
         array = apply_orientation(array, _orientation(path, picture))
     return np.ascontiguousarray(array)
 
@@ -98,6 +120,18 @@ def _orientation(path: Path, picture: ImageFile.ImageFile) -> int:
         return 1
 
 
+def _png_orientation(path: Path, held: bytes | None) -> int:
+    # Pillow decodes every pixel of a PNG to look for an EXIF block behind them: show it a file
+    # without pixels, and ask as it asks where all is read.
+    with path.open("rb") if held is None else io.BytesIO(held) as stream:
+        bare = without_pixels(stream)
+    try:
+        with PngImageFile(io.BytesIO(bare)) as picture:
+            return int(Image.Image.getexif(picture).get(ORIENTATION_TAG, 1))
+    except _DECODER_ERRORS:
+        return 1  # As `_orientation`, which warns of it.
+
+
 def _deep_colour(picture: ImageFile.ImageFile) -> bool:
     # Pillow cuts 16-bit colour down to 8 bits; its PNG reader's raw mode still names the depth.
     if picture.format != "PNG" or not picture.tile:
@@ -106,8 +140,8 @@ def _deep_colour(picture: ImageFile.ImageFile) -> bool:
     return isinstance(arguments, str) and arguments in {"RGB;16B", "RGBA;16B", "LA;16B"}
 
 
-def _deep_png(path: Path) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = imagecodecs.png_decode(path.read_bytes())
+def _deep_png(data: bytes) -> NDArray[np.generic]:
+    array: NDArray[np.generic] = imagecodecs.png_decode(data)
     return array[..., :1] if array.shape[-1] == 2 else array[..., :3]
 
 

@@ -142,6 +142,8 @@ def compress(counts: ArrayLike) -> str:
         codes[:, group] = bits + np.where(more, _MORE, 0) + _FIRST
         written[:, group] = active
         active = more
+        if not active.any():  # Most numbers are short, so that the later groups are empty.
+            break
     return codes[written].tobytes().decode("ascii")
 
 

@@ -150,11 +150,12 @@ def mask_rows(prediction: Prediction, *, href: str | None = None) -> list[dict[s
         Rows of ``class``, ``name``, ``area_px``, and ``rle`` or ``href``.
     """
     names = class_labels(prediction.class_names, prediction.n_classes)
-    counts = np.bincount(prediction.mask.ravel(), minlength=prediction.n_classes)
     rows = []
     for index in range(1, prediction.n_classes):
-        row: dict[str, Any] = {"class": index, "name": names[index], "area_px": int(counts[index])}
-        row |= {"rle": encode_coco(prediction.mask == index)} if href is None else {"href": href}
+        inside = prediction.mask == index
+        area = int(np.count_nonzero(inside))
+        row: dict[str, Any] = {"class": index, "name": names[index], "area_px": area}
+        row |= {"rle": encode_coco(inside)} if href is None else {"href": href}
         rows.append(row)
     return rows
 

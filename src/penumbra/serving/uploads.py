@@ -1,7 +1,8 @@
 """Images as clients send them: told by their first bytes, measured by their header, then decoded.
 
-Uploads are written to private temporary files under names of our own, since readers take paths;
-nothing that a client names ever becomes one, and no error repeats one. Errors about DICOM files
+PNG, JPEG, GIF and BMP are read from memory. TIFF and DICOM are written to private temporary files
+under names of our own, since their readers take paths; nothing that a client names ever becomes
+one, and no error repeats one. Errors about DICOM files
 quote nothing that they hold.
 """
 
@@ -18,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.errors import ImageFileError, MissingExtraError, PenumbraError, expected
+from penumbra.imaging import pillow_reader
 from penumbra.imaging.files import Limits, read_image, read_size
 from penumbra.imaging.formats import HEAD_BYTES, FileFormat, format_of
 
 _BYTES_PER_PIXEL = 8
 """Three channels of 16 bits, and some room; a few decoders take more for a while."""
 _OPEN = Limits(max_pixels=2**99, max_side=2**99, max_bytes=2**99)
+_FROM_MEMORY = ("png", "jpeg", "gif", "bmp")
 _HINT = "a smaller copy, or a higher limit"
 
 
@@ -90,8 +93,8 @@ def sniff(upload: bytes, limits: UploadLimits) -> Sniffed:
         Sniffed(format='png', height=2, width=3)
     """
     name = _format(upload, limits)
-    with _file(upload) as path, _refusing(path, limits):
-        height, width = read_size(path, limits=limits.of_readers)
+    with _shown(upload, name) as shown, _refusing(shown, limits):
+        height, width = shown.size(limits.of_readers)
     return Sniffed(name, height, width)
 
 
@@ -108,9 +111,37 @@ def decode(upload: bytes, limits: UploadLimits) -> NDArray[np.generic]:
     Raises:
         UploadError: as `sniff`.
     """
-    _format(upload, limits)
-    with _file(upload) as path, _refusing(path, limits):
-        return read_image(path, limits=limits.of_readers)
+    name = _format(upload, limits)
+    with _shown(upload, name) as shown, _refusing(shown, limits):
+        return shown.image(limits.of_readers)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """An upload as the readers take it: from memory where they can, else from a private file."""
+
+    path: Path
+    format: FileFormat
+    held: bytes | None
+
+    def size(self, limits: Limits) -> tuple[int, int]:
+        if self.held is None:
+            return read_size(self.path, limits=limits)
+        return pillow_reader.size(self.path, self.format, limits, self.held)
+
+    def image(self, limits: Limits) -> NDArray[np.generic]:
+        if self.held is None:
+            return read_image(self.path, limits=limits)
+        return pillow_reader.image(self.path, self.format, limits, self.held)
+
+
+@contextlib.contextmanager
+def _shown(upload: bytes, name: FileFormat) -> Iterator[_Shown]:
+    if name in _FROM_MEMORY:
+        yield _Shown(Path("the image"), name, upload)
+        return
+    with _file(upload) as path:
+        yield _Shown(path, name, None)
 
 
 def _format(upload: bytes, limits: UploadLimits) -> FileFormat:
@@ -133,31 +164,31 @@ def _format(upload: bytes, limits: UploadLimits) -> FileFormat:
 
 
 @contextlib.contextmanager
-def _refusing(path: Path, limits: UploadLimits) -> Iterator[None]:
+def _refusing(shown: _Shown, limits: UploadLimits) -> Iterator[None]:
     """Turn what the readers raise into a refusal."""
     try:
         yield
     except MissingExtraError as error:
         raise UploadError(415, "unknown-format", str(error)) from None
     except ImageFileError as error:
-        raise _refusal(error, path, limits) from None
+        raise _refusal(error, shown, limits) from None
     except MemoryError:
         raise UploadError(413, "too-large", "There is no room for the decoded image.") from None
 
 
-def _refusal(error: ImageFileError, path: Path, limits: UploadLimits) -> UploadError:
+def _refusal(error: ImageFileError, shown: _Shown, limits: UploadLimits) -> UploadError:
     """Tell what is too large from what is damaged: its header says a size that is not allowed."""
-    allowed, size = _size(path, limits.of_readers), _size(path, _OPEN)
+    allowed, size = _size(shown, limits.of_readers), _size(shown, _OPEN)
     if allowed is not None or size is None:
-        return UploadError(422, "damaged-image", _said(error, path))
+        return UploadError(422, "damaged-image", _said(error, shown.path))
     most = f"at most {limits.max_pixels:,} pixels, and 65,500 along a side"
     got = f"{size[0]}×{size[1]} (height × width)"
     return UploadError(413, "too-large", expected("the image", most, got, _HINT))
 
 
-def _size(path: Path, limits: Limits) -> tuple[int, int] | None:
+def _size(shown: _Shown, limits: Limits) -> tuple[int, int] | None:
     try:
-        return read_size(path, limits=limits)
+        return shown.size(limits)
     except ImageFileError:
         return None
 
