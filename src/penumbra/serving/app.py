@@ -22,6 +22,7 @@ from penumbra.serving.batcher import MicroBatcher
 from penumbra.serving.guard import Guard
 from penumbra.serving.keys import read_keys
 from penumbra.serving.limits import BodyLimits, TokenBuckets, body_rules
+from penumbra.serving.logs import servers_as_they_are, silence_decoders
 from penumbra.serving.metrics import Metrics
 from penumbra.serving.openapi import with_problems
 from penumbra.serving.pool import WorkerPool
@@ -45,6 +46,7 @@ _WRONG_KEYS_PER_S, _WRONG_KEYS = 0.5, 10
 _LAST_S = 30.0
 _BODY_S = 60.0
 """That a body may take to come."""
+_SILENCE_S = 10.0
 UI = "/ui"
 """Where the Streamlit app is."""
 
@@ -66,6 +68,7 @@ def create_app(
         SettingsError: a setting is not possible, no model is given, or the keys cannot be read.
     """
     settings = settings or ServeSettings.from_environment()
+    silence_decoders()  # Headers are read in this process.
     service = _service(settings, pool or _pool(settings))
     app = FastAPI(
         title="Penumbra",
@@ -112,6 +115,8 @@ def _pool(settings: ServeSettings) -> WorkerPool:
             max_pixels=settings.max_pixels,
             max_samples=settings.max_samples,
             embedding_bytes=settings.session_bytes,
+            # By then everybody who waited has been told that it took too long.
+            silence_timeout_s=settings.request_timeout_s + _SILENCE_S,
         ),
     )
 
@@ -185,7 +190,10 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
         # Not waited for: /livez and /readyz answer while the models are loaded.
         loading = asyncio.create_task(_load(service))
         also = app.state.also
-        async with also(app) if also is not None else contextlib.nullcontext():
+        async with contextlib.AsyncExitStack() as stack:
+            if also is not None:
+                with servers_as_they_are():
+                    await stack.enter_async_context(also(app))
             try:
                 yield
             finally:

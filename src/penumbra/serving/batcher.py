@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Protocol
 from penumbra.errors import PenumbraError
 from penumbra.serving.messages import Answer, Failed, Job
 
+_LOG = logging.getLogger(__name__)
 _MEMORY = 0.2
 """Weight of the latest batch in the running mean of seconds per job."""
 
@@ -58,10 +60,19 @@ class _Entry:
     said: asyncio.Queue[Answer | Failed] = field(default_factory=asyncio.Queue)
     is_over: bool = False
     is_wanted: bool = True
+    mates: Sequence[_Entry] = ()
+    task: asyncio.Task[None] | None = None
 
     def hear(self, message: Answer | Failed) -> None:
         self.is_over = isinstance(message, Failed) or message.last
         self.said.put_nowait(message)
+
+    def give_up(self) -> None:
+        """Want it no more; a batch of which nobody wants anything more is given up."""
+        self.is_wanted = False
+        others = any(mate.is_wanted and not mate.is_over for mate in self.mates)
+        if self.task is not None and not self.is_over and not others:
+            self.task.cancel()
 
 
 class MicroBatcher:
@@ -149,7 +160,7 @@ class MicroBatcher:
                 if said.last:
                     return
         finally:
-            entry.is_wanted = False
+            entry.give_up()
             if entry in self._waiting:
                 self._waiting.remove(entry)
                 self._settle()
@@ -172,6 +183,8 @@ class MicroBatcher:
             self._waiting = [entry for entry in self._waiting if entry not in batch]
             task = asyncio.get_running_loop().create_task(self._run(batch))
             self._running.add(task)
+            for entry in batch:
+                entry.task, entry.mates = task, batch
             task.add_done_callback(self._done)
 
     def _next(self) -> tuple[list[_Entry], float]:
@@ -196,8 +209,6 @@ class MicroBatcher:
             async with aclosing(self.pool.submit([entry.job for entry in batch])) as messages:
                 async for message in messages:
                     entries[message.id].hear(message)
-                    if not any(entry.is_wanted and not entry.is_over for entry in batch):
-                        break
             spent = (time.monotonic() - began) / len(batch)
             self._seconds += _MEMORY * (spent - self._seconds)
         finally:
@@ -207,6 +218,9 @@ class MicroBatcher:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Unasked, asyncio would log its words, which may quote what was sent.
+            _LOG.error("A batch failed: %s.", type(error).__name__)
         self._dispatch()
         self._settle()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,9 @@ from penumbra.errors import (
 )
 from penumbra.inference.contract import ImagePredictor
 from penumbra.inference.prediction import Prediction
+from penumbra.inference.predictor import Predictor
 from penumbra.serving.answers import answer_of
+from penumbra.serving.logs import silence_decoders
 from penumbra.serving.messages import Answer, Failed, Job
 from penumbra.serving.prompting import ServedPromptable
 from penumbra.serving.rectifying import rectified
@@ -68,6 +70,10 @@ class WorkerEngine:
 
     def __init__(self, models: dict[str, Model], settings: WorkerSettings) -> None:
         self._models, self._settings = models, settings
+        self._look: Callable[[], None] = _go_on
+        for model in models.values():
+            if isinstance(model, ServedSegmenter) and isinstance(model.base, Predictor):
+                model.base.between = self._between
         self._limits = UploadLimits(
             max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels
         )
@@ -77,8 +83,16 @@ class WorkerEngine:
         """One description per model."""
         return [model.describe() for model in self._models.values()]
 
-    def handle(self, jobs: Sequence[Job]) -> Iterator[Answer | Failed]:
-        """Answer jobs; those that one call of a predictor can take go through it together."""
+    def handle(
+        self, jobs: Sequence[Job], *, look: Callable[[], None] | None = None
+    ) -> Iterator[Answer | Failed]:
+        """Answer jobs; those that one call of a predictor can take go through it together.
+
+        Args:
+            jobs: of one key.
+            look: called between passes; what it raises ends the work on all of them.
+        """
+        self._look = look or _go_on
         groups: dict[object, list[Decoded]] = {}
         for job in jobs:
             try:
@@ -96,6 +110,9 @@ class WorkerEngine:
         for group in groups.values():
             for portion in _portions(group):
                 yield from self._segmented(portion)
+
+    def _between(self) -> None:
+        self._look()
 
     def _segmented(self, group: list[Decoded]) -> Iterator[Answer | Failed]:
         first = group[0]
@@ -145,6 +162,10 @@ class WorkerEngine:
         return model
 
 
+def _go_on() -> None:
+    pass
+
+
 def load_engine(specs: Sequence[ModelSpec], settings: WorkerSettings) -> WorkerEngine:
     """Load every model.
 
@@ -155,6 +176,7 @@ def load_engine(specs: Sequence[ModelSpec], settings: WorkerSettings) -> WorkerE
     Raises:
         PenumbraError: one cannot be loaded.
     """
+    silence_decoders()
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     models: dict[str, Model] = {}

@@ -139,7 +139,9 @@ def queue_full(seconds: float) -> Problem:
 
 def too_large(most: int) -> Problem:
     """Say that a body is larger than it may be."""
-    return Problem(413, f"The body may have {most:,} bytes at most.", close=True)
+    return Problem(
+        413, f"The request may have {most:,} bytes at most. Try a smaller file.", close=True
+    )
 
 
 def _nothing() -> None:

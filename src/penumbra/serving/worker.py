@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
@@ -25,6 +27,12 @@ from penumbra.serving.specs import ModelSpec, WorkerSettings
 
 _GONE = (EOFError, OSError)
 """What a pipe raises whose other end is closed."""
+_LOOK_S = 0.05
+"""From one look at the pipe to the next, while a batch runs."""
+
+
+class GivenUpError(Exception):
+    """Nobody waits for the batch any more. No `PenumbraError`, so that no engine answers it."""
 
 
 class Engine(Protocol):
@@ -35,8 +43,13 @@ class Engine(Protocol):
         """One description per model."""
         ...
 
-    def handle(self, jobs: Sequence[Job]) -> Iterator[Answer | Failed]:
-        """Answer jobs of one key, each at least once, the last time with ``last``."""
+    def handle(
+        self, jobs: Sequence[Job], *, look: Callable[[], None] | None = None
+    ) -> Iterator[Answer | Failed]:
+        """Answer jobs of one key, each at least once, the last time with ``last``.
+
+        `look` is called now and then while it works; what it raises is let through.
+        """
         ...
 
 
@@ -92,17 +105,25 @@ def _loaded(
 
 
 def _answer(engine: Engine, batch: Batch, connection: Connection) -> None:
-    for said in engine.handle(batch.jobs):
-        connection.send(said)
-        if _cancelled(connection, batch.number):
-            break
+    latest = time.monotonic()
+
+    def look() -> None:
+        nonlocal latest
+        now = time.monotonic()
+        if now - latest >= _LOOK_S:
+            latest = now
+            _listen(connection, batch.number)
+
+    with contextlib.suppress(GivenUpError):
+        for said in engine.handle(batch.jobs, look=look):
+            connection.send(said)
+            look()
     connection.send(BatchDone(batch.number))
 
 
-def _cancelled(connection: Connection, number: int) -> bool:
+def _listen(connection: Connection, number: int) -> None:
     """Look whether nobody waits any more; while a batch runs, the parent says nothing else."""
     while connection.poll():
         message = connection.recv()
         if isinstance(message, Cancel) and message.number == number:
-            return True
-    return False
+            raise GivenUpError

@@ -48,6 +48,19 @@ class Heat:
     own: bool = False
 
 
+@dataclass(frozen=True)
+class Cut:
+    """What a mask is cut from.
+
+    Attributes:
+        probability: (H, W) float32 of the foreground.
+        threshold: that the mask was made with.
+    """
+
+    probability: NDArray[np.float32]
+    threshold: float
+
+
 def show(
     picture: NDArray[np.uint8],
     *,
@@ -55,6 +68,7 @@ def show(
     classes: Sequence[str],
     heat: Heat | None,
     key: str,
+    cut: Cut | None = None,
 ) -> None:
     """Draw an image with a mask and a map; what does not change is not sent again.
 
@@ -64,8 +78,10 @@ def show(
         classes: their names, background first.
         heat: the map over it.
         key: what this canvas is called on the page.
+        cut: what another threshold is drawn from in the browser, where a threshold has a meaning.
     """
-    _component()(key=key, data=message(picture, mask=mask, classes=classes, heat=heat))
+    said = message(picture, mask=mask, classes=classes, heat=heat, cut=cut)
+    _component()(key=key, data=said)
 
 
 def message(
@@ -74,6 +90,7 @@ def message(
     mask: NDArray[np.uint8] | None,
     classes: Sequence[str],
     heat: Heat | None,
+    cut: Cut | None = None,
 ) -> dict[str, Any]:
     """Say in plain values what the canvas is to draw.
 
@@ -95,13 +112,14 @@ def message(
         "palette": class_palette(len(classes)).tolist(),
         "classes": list(classes),
         "heat": None if heat is None else _heat(heat),
+        "probability": None if cut is None else _plane(_steps(cut.probability, 0.0, 1.0)),
+        "threshold": None if cut is None else cut.threshold,
     }
 
 
 def _heat(heat: Heat) -> dict[str, Any]:
     low, high = heat.scale
-    share = (np.nan_to_num(heat.values, nan=low) - low) / max(high - low, 1e-12)
-    plane = _plane(np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8))
+    plane = _plane(_steps(heat.values, low, high))
     plane["id"] += f"{heat.label}{low}{high}"
     return plane | {
         "scale": [float(low), float(high)],
@@ -110,6 +128,11 @@ def _heat(heat: Heat) -> dict[str, Any]:
         "map": "doubt" if heat.doubt else "viridis",
         "own": heat.own,
     }
+
+
+def _steps(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    share = (np.nan_to_num(values, nan=low) - low) / max(high - low, 1e-12)
+    return np.asarray(np.rint(np.clip(share, 0, 1) * 255), dtype=np.uint8)
 
 
 def _plane(values: NDArray[np.uint8]) -> dict[str, Any]:

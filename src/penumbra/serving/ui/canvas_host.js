@@ -25,10 +25,8 @@ class Mounted {
     parent.append(this.frame);
     this.canvas = mountCanvas(this.place, { label: "Image with mask and doubt" });
     this.drawn = {};
-    this.sliders = {
-      mask: this.slider("mask", "Mask", 0.35),
-      heat: this.slider("heat", "Map", 0.85),
-    };
+    this.sliders = { mask: this.opacity("mask", "Mask", 0.35), heat: this.opacity("heat", "Map", 0.85) };
+    this.sliders.threshold = this.slider("Threshold", "Threshold, drawn here at once", (value) => this.cut(value));
     this.under = element("output", "under");
     this.canvas.onCursor((cursor) => this.read(cursor));
     const fit = this.button("Fit", "Show the whole image");
@@ -36,21 +34,37 @@ class Mounted {
     this.bar.append(this.under, fit, this.hide());
   }
 
-  slider(layer, words, first) {
+  /** A slider that asks nobody: `said` is told its value and gives the words beside it. */
+  slider(words, says, said) {
     const label = element("label", "");
     const input = element("input", "");
     const value = element("output", "");
-    Object.assign(input, { type: "range", min: 0, max: 1, step: 0.01, value: first });
-    input.setAttribute("aria-label", `Opacity of the ${words.toLowerCase()}`);
-    const set = () => {
-      this.canvas.setOpacity(layer, Number(input.value));
-      value.textContent = `${Math.round(Number(input.value) * 100)} %`;
+    Object.assign(input, { type: "range", min: 0, max: 1, step: 0.01 });
+    input.setAttribute("aria-label", says);
+    label.set = (next) => {
+      if (next !== undefined) input.value = next;
+      value.textContent = said(Number(input.value));
     };
-    input.addEventListener("input", set);
+    input.addEventListener("input", () => label.set());
     label.append(words, input, value);
     this.bar.append(label);
-    set();
     return label;
+  }
+
+  opacity(layer, words, first) {
+    const label = this.slider(words, `Opacity of the ${words.toLowerCase()}`, (value) => {
+      this.canvas.setOpacity(layer, value);
+      return `${Math.round(value * 100)} %`;
+    });
+    label.set(first);
+    return label;
+  }
+
+  /** Draw the mask that another threshold would give; the answer itself stays as it is. */
+  cut(threshold) {
+    const own = Math.abs(threshold - this.threshold) < 0.005;
+    this.canvas.setThreshold(own ? null : threshold);
+    return threshold.toFixed(2);
   }
 
   button(words, says) {
@@ -94,6 +108,13 @@ class Mounted {
       const heat = data.heat && { ...(await plane(data.heat)), scale, label, unit };
       this.canvas.setHeat(heat ?? null, data.heat?.map ?? "doubt", { own: data.heat?.own ?? false });
     }
+    if (this.drawn.probability !== data.probability?.id || this.threshold !== data.threshold) {
+      this.drawn.probability = data.probability?.id;
+      this.threshold = data.threshold;
+      this.canvas.setProbability(data.probability && { ...(await plane(data.probability)), scale: [0, 1] });
+      this.sliders.threshold.set(data.threshold ?? 0.5);
+    }
+    this.sliders.threshold.hidden = !data.probability;
     this.sliders.heat.hidden = !data.heat;
     this.unit = data.heat?.unit ?? "";
     this.classes = data.classes;

@@ -104,7 +104,8 @@ def _question(*, modes: bool) -> Question:
     start("threshold", 0.5)
     threshold = st.slider(
         "Threshold", 0.05, 0.95, step=0.05, key="threshold",
-        help="Least foreground probability of the mask, where there are two classes.",
+        help="Least foreground probability of the mask, where there are two classes. "
+        "The slider under the image tries others at once, without asking again.",
     )  # fmt: skip
     seed = st.number_input(
         "Seed", 0, _SAFE_SEED, key="seed", help="The same seed gives the same answer again."

@@ -7,7 +7,8 @@
 import { messageParser } from "./events.js";
 
 const KEPT = "penumbra-api-key";
-const MOST_TRIES = 4;
+/** Of 429: somebody else's turn; of 503: the models are being loaded, which takes its time. */
+const MOST_TRIES = /** @type {Record<number, number>} */ ({ 429: 4, 503: 40 });
 
 /** What the server says is wrong, by RFC 9457. */
 export class Problem extends Error {
@@ -69,7 +70,7 @@ export function connect(hooks) {
         continue;
       }
       const wait = Number(response.headers.get("Retry-After"));
-      if (![429, 503].includes(response.status) || !(wait > 0) || tries >= MOST_TRIES) throw problem;
+      if (!(wait > 0) || tries >= (MOST_TRIES[response.status] ?? 0)) throw problem;
       hooks.waiting(wait, problem.title);
       await delay(wait, init.signal ?? null);
     }

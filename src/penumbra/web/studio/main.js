@@ -41,7 +41,9 @@ let writing = 0;
 
 function changed() {
   place.hidden = studio.shown === null;
-  part("empty", HTMLDivElement).hidden = !place.hidden;
+  const empty = part("empty", HTMLDivElement);
+  empty.hidden = !place.hidden;
+  empty.dataset["waiting"] = studio.current && !studio.shown ? `Reading ${studio.current.name} …` : "";
   part("download", HTMLButtonElement).disabled = !studio.result && !studio.prompted;
   part("file-name", HTMLSpanElement).textContent = studio.current?.name ?? "";
   const prompts = studio.promptable() !== null;

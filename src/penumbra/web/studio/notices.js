@@ -14,6 +14,7 @@ export function notices(again) {
   const status = part("status", HTMLSpanElement);
 
   function clear() {
+    if (!notice.hidden) status.textContent = "";
     notice.hidden = true;
     for (const each of document.querySelectorAll(".error")) /** @type {HTMLElement} */ (each).hidden = true;
     for (const each of document.querySelectorAll("[aria-invalid]")) each.removeAttribute("aria-invalid");

@@ -149,7 +149,9 @@ export function panel(changes) {
       compare.value = settings.compare;
       if (served) model.value = served.name;
       const prompts = served?.kind === "promptable";
-      part("noise", HTMLElement).hidden = prompts;
+      for (const id of ["noise", "maps"]) part(id, HTMLElement).hidden = prompts;
+      threshold.closest("div")?.toggleAttribute("hidden", prompts);
+      part("how", HTMLElement).hidden = !prompts || prompted !== null;
       part("beside", HTMLElement).hidden = prompts || served?.network === false;
     },
   };

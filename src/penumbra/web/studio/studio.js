@@ -210,13 +210,17 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   function fail(item, error) {
     const about = error instanceof Problem && [413, 415, 422].includes(error.status) && !error.errors.length;
     if (about) strip.failed(item, true);
-    if (shown === null && about) return void say.at("image", `${item.name}: ${/** @type {Problem} */ (error).message}`);
+    if (shown === null && about) {
+      current = null;
+      changed();
+      return void say.at("image", `${item.name}: ${/** @type {Problem} */ (error).message}`);
+    }
     say.problem(error, { again: !about });
     if (shown === null || shown === item) return;
     // There is nothing to see of this file: what was on the canvas is the current one again.
     current = shown;
     strip.mark(shown);
-    draw();
+    show(shown.results.get(inferenceKey(settings)) ?? result);
   }
 
   /** @param {boolean} retake Whether the prompts are others than those that were asked last. */

@@ -7,7 +7,7 @@ import streamlit as st
 
 from penumbra.serving.ui import canvas, chart, figures
 from penumbra.serving.ui.backend import Outcome
-from penumbra.serving.ui.canvas import Heat
+from penumbra.serving.ui.canvas import Cut, Heat
 from penumbra.serving.ui.controls import sidebar, start
 from penumbra.serving.ui.downloads import archive
 from penumbra.serving.ui.session import Chosen, answer, run_page
@@ -34,6 +34,7 @@ def page() -> None:
             classes=outcome.classes,
             heat=heat,
             key="canvas",
+            cut=_cut(chosen, outcome),
         )
         st.caption(_status(chosen, outcome))
     with right:
@@ -70,6 +71,13 @@ def _layer(outcome: Outcome) -> Heat | None:
         return Heat(doubt.values, doubt.scale, words_of(name), doubt.unit, own=own)
     values = outcome.confidence if name == _CONFIDENCE else outcome.foreground
     return Heat(values, (0.0, 1.0), words_of(name), doubt=False)
+
+
+def _cut(chosen: Chosen, outcome: Outcome) -> Cut | None:
+    """With more than two classes the likeliest wins, and there is nothing to cut."""
+    if len(outcome.classes) != 2:
+        return None
+    return Cut(outcome.foreground, chosen.question.threshold)
 
 
 def _figures(outcome: Outcome) -> None:
