@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import io
+import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -113,6 +115,17 @@ def png_of(pixels):
     target = io.BytesIO()
     Image.fromarray(pixels).save(target, format="PNG")
     return target.getvalue()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_logs():
+    """Applications silence the logs of decoders; other tests want to read them."""
+    names = list(logging.root.manager.loggerDict)
+    with warnings.catch_warnings():
+        before = {name: logging.getLogger(name).level for name in names}
+        yield
+    for name in logging.root.manager.loggerDict:
+        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
 
 
 @pytest.fixture(scope="session")

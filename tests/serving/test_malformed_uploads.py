@@ -185,6 +185,8 @@ def test_damaged_uploads_cost_nothing_but_themselves(server, tmp_path):
     said = log.read_text(encoding="utf-8", errors="replace")
     assert "SECRET" not in said
     assert "Traceback" not in said
+    # What decoders have to say of damaged files is noise that anybody could make.
+    assert said.count("\n") < 5, said
 
 
 def test_sigterm_under_load_finishes_what_was_accepted(tmp_path):

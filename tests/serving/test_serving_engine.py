@@ -200,6 +200,25 @@ def test_a_bad_image_fails_alone(engine, predictor):
     }  # fmt: skip
 
 
+def test_work_that_nobody_waits_for_ends_between_passes(engine):
+    class EnoughError(Exception):
+        pass
+
+    looks = []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 3:
+            raise EnoughError
+
+    with pytest.raises(EnoughError):
+        list(engine.handle([job("long", png(), samples=64)], look=look))
+    assert len(looks) == 3
+    (answer,) = engine.handle([job("next", png(), samples=4)])
+    assert isinstance(answer, Answer)
+    assert len(looks) == 3
+
+
 def test_what_nobody_foresaw_fails_the_job_and_is_logged_without_its_words(engine, caplog):
     class Broken:
         sampler = ClassicalPredictor(OTSU).sampler

@@ -174,7 +174,8 @@ def test_mutated_files_are_read_or_refused(kind, changes, cut):
 
 def test_no_file_is_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    decode(saved(pixels(), "PNG"), LIMITS)
+    decode(saved(pixels(), "TIFF"), LIMITS)
+    refused(saved(pixels(), "TIFF")[:300])
     refused(png_of_size(60_000, 60_000))
     refused(saved(pixels(), "JPEG")[:300])
     assert list(Path(tmp_path).iterdir()) == []

@@ -14,6 +14,7 @@ import time
 import pytest
 
 from penumbra.errors import ModelError, SettingsError
+from penumbra.serving.batcher import MicroBatcher
 from penumbra.serving.messages import Answer, Job
 from penumbra.serving.pool import WorkerPool
 from penumbra.serving.specs import ModelSpec, WorkerSettings
@@ -28,11 +29,11 @@ class Engine:
         self.source, self.sessions = source, set()
         self.models = [{"name": "m", "text": pathlib.Path(source).read_text(), "pid": os.getpid()}]
 
-    def handle(self, jobs):
+    def handle(self, jobs, look):
         for job in jobs:
-            yield from self.one(job, job.options)
+            yield from self.one(job, job.options, look)
 
-    def one(self, job, options):
+    def one(self, job, options, look):
         if options.get("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         if mark := options.get("die_once"):
@@ -46,6 +47,7 @@ class Engine:
             self.sessions.add(options["session"])
         while (gate := options.get("gate")) and not os.path.exists(gate):
             time.sleep(0.005)
+            look()
         for part in range(options.get("parts", 1)):
             if part == options.get("die_at") and not os.path.exists(options["mark"]):
                 pathlib.Path(options["mark"]).touch()
@@ -207,6 +209,25 @@ def test_who_goes_away_frees_the_worker(model):
         await stream.aclose()
         assert (await said_to(pool, job("next")))[0].document["of"] == "next"
         assert pool.deaths == 0
+
+    with_pool(model, scenario)
+
+
+def test_who_goes_away_before_the_first_answer_frees_the_worker_too(model, tmp_path):
+    async def scenario(pool):
+        batcher = MicroBatcher(pool, max_wait_ms=50)
+        gone = [job(name, gate=str(tmp_path / "never")) for name in "ab"]
+        waiting = [asyncio.create_task(batcher.submit(one)) for one in gone]
+        await until(lambda: pool.status()[0]["state"] == "busy")
+        assert batcher.depth == 0
+        waiting[0].cancel()
+        await asyncio.gather(*waiting[:1], return_exceptions=True)
+        # Somebody waits for the other one still.
+        assert pool.status()[0]["state"] == "busy"
+        waiting[1].cancel()
+        assert (await batcher.submit(job("next"))).document["of"] == "next"
+        assert pool.deaths == 0
+        await batcher.drain()
 
     with_pool(model, scenario)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -28,14 +28,14 @@ def run_group(group: Group, **how: Any) -> list[TileResult]:
 
     Args:
         group: the tiles.
-        how: members, sampler, passes, symmetries, threshold and keep.
+        how: members, sampler, passes, symmetries, threshold, keep and between.
 
     Raises:
         NotFiniteError: a network gave NaN or infinity.
     """
     sampler: Sampler = how["sampler"]
     if sampler.head == "logit-noise":
-        how.pop("mask_from", None)
+        how = {name: value for name, value in how.items() if name not in ("mask_from", "between")}
         return _finite(from_logit_noise(group, **how))
     if sampler.head == "ssn":
         shared = {name: how[name] for name in ("threshold", "keep")}
@@ -59,6 +59,7 @@ class RunningGroup:
         mask_from: whether passes are compared with the undisturbed one's mask, where there is
             one, or with that of their mean.
         hold: whether what the encoder gave is held between calls of `advance`.
+        between: called before every pass; what it raises ends the work.
     """
 
     def __init__(
@@ -73,7 +74,9 @@ class RunningGroup:
         keep: int,
         mask_from: MaskFrom = "off",
         hold: bool = True,
+        between: Callable[[], None] | None = None,
     ) -> None:
+        self._between = between or _go_on
         self.group, self.members, self.sampler = group, members, sampler
         self.symmetries, self.hold = symmetries, hold
         self._encoded: dict[tuple[int, int], Encoded] = {}
@@ -96,6 +99,7 @@ class RunningGroup:
         """Run some more passes, in the order of their numbers."""
         seen: dict[int, Tiles] = {}
         for one in passes:
+            self._between()
             symmetry = self.symmetries[one.symmetry]
             if one.symmetry not in seen:
                 seen[one.symmetry] = turned(self.group, symmetry)
@@ -118,6 +122,10 @@ class RunningGroup:
             NotFiniteError: a network gave NaN or infinity.
         """
         return _finite(list(self.sums.results(self.off, self.group.count)))
+
+
+def _go_on() -> None:
+    pass
 
 
 def _finite(results: list[TileResult]) -> list[TileResult]:

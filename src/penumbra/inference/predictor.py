@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Predictor:
         SettingsError: the threshold, the overlap, the batch size, the device or the sampler is
             not possible.
         RunError: a weight is not finite, or the calibration is that of another network.
+
+    Attributes:
+        between: called before every pass over a group of tiles, also of what `using` gives; what
+            it raises ends the call.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Predictor:
         self.sampler = _choose(sampler, calibration)
         self.symmetries = symmetries_of(symmetry)
         self.mask_from: MaskFrom = "off"
+        self.between: Callable[[], None] | None = None
         self._networks = [(model, calibration), *members]
         check_members([network for network, _ in self._networks], getattr(model, "n_classes", 1))
         self._engines: dict[int, Engine] = {}
@@ -333,6 +338,7 @@ class Predictor:
             "threshold": self.threshold,
             "keep": keep,
             "mask_from": self.mask_from,
+            "between": self.between,
         }
 
     def take_presence(self) -> list[float]:

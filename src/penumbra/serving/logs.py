@@ -1,0 +1,41 @@
+"""What is logged: what Penumbra says, and nothing that decoders quote of files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+
+_DECODERS = (
+    "PIL", "imagecodecs", "multipart", "penumbra.imaging", "pydicom", "python_multipart",
+    "tifffile",
+)  # fmt: skip
+_SERVERS = ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "websockets")
+
+
+def silence_decoders() -> None:
+    """Have decoders say nothing of damaged files and forms.
+
+    What they say is told to who sent the file, less its words; in a log it would be noise that
+    anybody can make, and may hold whatever a DICOM file says of a person.
+    """
+    for name in _DECODERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        warnings.filterwarnings("ignore", module=rf"{name.replace('.', '[.]')}\b")
+
+
+@contextlib.contextmanager
+def servers_as_they_are() -> Iterator[None]:
+    """Undo what is done meanwhile to the logs of servers: Streamlit takes them over at its import.
+
+    Else every request would be written to the log, with its address, whoever asked for that.
+    """
+    loggers = [logging.getLogger(name) for name in _SERVERS]
+    before = [(one.level, one.propagate, list(one.handlers)) for one in loggers]
+    try:
+        yield
+    finally:
+        for one, (level, propagate, handlers) in zip(loggers, before, strict=True):
+            one.setLevel(level)
+            one.propagate, one.handlers = propagate, handlers

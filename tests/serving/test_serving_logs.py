@@ -1,0 +1,40 @@
+"""What is logged: nothing that a damaged file says, and no request that nobody asked to log."""
+
+import io
+import logging
+import warnings
+
+import numpy as np
+import pytest
+import tifffile
+
+from penumbra.serving.logs import servers_as_they_are, silence_decoders
+from penumbra.serving.uploads import UploadError, UploadLimits, decode
+
+
+def test_decoders_say_nothing_of_damaged_files(caplog, capfd):
+    silence_decoders()
+    target = io.BytesIO()
+    tifffile.imwrite(target, np.zeros((9, 9), np.uint8), description="Jane Doe")
+    whole = target.getvalue()
+    for end in range(8, len(whole), 11):
+        try:
+            decode(whole[:end], UploadLimits())
+        except UploadError as refusal:
+            assert "Jane" not in str(refusal)
+    for name in ("tifffile", "pydicom", "PIL.PngImagePlugin", "python_multipart"):
+        logging.getLogger(name).error("Jane Doe")
+    with pytest.warns(UserWarning, match="ours"):
+        warnings.warn("ours", UserWarning, stacklevel=1)
+    said = capfd.readouterr()
+    assert "Jane" not in caplog.text + said.out + said.err
+
+
+def test_logs_of_servers_stay_as_they_are():
+    access = logging.getLogger("uvicorn.access")
+    before = (access.level, access.propagate, list(access.handlers))
+    with servers_as_they_are():
+        access.setLevel(logging.INFO)
+        access.propagate = not access.propagate
+        access.addHandler(logging.StreamHandler())
+    assert (access.level, access.propagate, access.handlers) == before
