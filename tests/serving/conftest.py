@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from penumbra.serving.app import create_app
+from penumbra.serving.logs import DECODERS
 from penumbra.serving.messages import Answer, Failed
 from penumbra.serving.settings import ServeSettings
 
@@ -120,12 +121,12 @@ def png_of(pixels):
 @pytest.fixture(autouse=True, scope="module")
 def own_logs():
     """Applications silence the logs of decoders; other tests want to read them."""
-    names = list(logging.root.manager.loggerDict)
+    loggers = [logging.getLogger(name) for name in DECODERS]
+    before = [one.level for one in loggers]
     with warnings.catch_warnings():
-        before = {name: logging.getLogger(name).level for name in names}
         yield
-    for name in logging.root.manager.loggerDict:
-        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+    for one, level in zip(loggers, before, strict=True):
+        one.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-_DECODERS = (
+DECODERS = (
     "PIL", "imagecodecs", "multipart", "penumbra.imaging", "pydicom", "python_multipart",
     "tifffile",
 )  # fmt: skip
+"""Names of loggers of what reads what clients send."""
 _SERVERS = ("uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error", "websockets")
 
 
@@ -20,7 +21,7 @@ def silence_decoders() -> None:
     What they say is told to who sent the file, less its words; in a log it would be noise that
     anybody can make, and may hold whatever a DICOM file says of a person.
     """
-    for name in _DECODERS:
+    for name in DECODERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         warnings.filterwarnings("ignore", module=rf"{name.replace('.', '[.]')}\b")
 
