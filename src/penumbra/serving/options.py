@@ -150,12 +150,10 @@ class UncertaintyOptions(SegmentOptions):
     )  # fmt: skip
     tolerance: float = Field(default=0.005, ge=0, le=1, examples=[0.005])
 
-    @model_validator(mode="before")
-    @classmethod
-    def _monte_carlo(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not {"noise_mode", "sampler"} & given.keys():
-            return given | {"noise_mode": "monte_carlo"}
-        return given
+    def with_passes(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Give the fields with Monte Carlo passes, where others are not asked for."""
+        chosen = self.noise_mode is not None or self.sampler is not None
+        return given if chosen else given | {"noise_mode": "monte_carlo"}
 
 
 class SessionOptions(Asked):

@@ -124,6 +124,10 @@ class Service:
             )
         return name
 
+    def takes_noise(self, name: str) -> bool:
+        """Tell whether a model is a network; classical methods have no features to disturb."""
+        return any(model.get("network", True) for model in self.models if model["name"] == name)
+
     def job(
         self,
         kind: Kind,

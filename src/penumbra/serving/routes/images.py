@@ -143,6 +143,8 @@ async def _job(
     given = asked.plain() | {"accept": _SHORT.get(accept, "json")}
     if accept == EVENTS:
         given |= {"stream": True}
+    if isinstance(asked, UncertaintyOptions) and service.takes_noise(model):
+        given = asked.with_passes(given)
     if accept == PNG and len(given.get("outputs", [0])) != 1:
         message = "exactly one for Accept: image/png"
         raise Problem(
