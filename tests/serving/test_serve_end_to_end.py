@@ -62,6 +62,17 @@ def test_a_running_estimate_of_what_makes_one_pass_is_done_at_once(client, cell_
     assert re.findall(r"^event: (\w+)$", answer.text, re.MULTILINE) == ["done"]
 
 
+def test_doubt_of_what_has_no_network_is_that_of_its_one_pass(client, cell_png):
+    document = post(client, "/v1/uncertainty", cell_png).json()
+    assert (document["passes"], document["noise_mode"]) == (1, None)
+    assert "entropy" in document["maps"]
+    assert any("mutual_information" in note for note in document["notes"])
+    refused = post(client, "/v1/uncertainty", cell_png, noise_mode="monte_carlo")
+    assert refused.status_code == 422
+    streamed = post(client, "/v1/uncertainty", cell_png, {"accept": "text/event-stream"})
+    assert re.findall(r"^event: (\w+)$", streamed.text, re.MULTILINE) == ["done"]
+
+
 def test_prompts_are_answered_as_without_a_server(client, cell_png, photo, tiny_sam):
     session = post(client, "/v1/sessions", cell_png).json()
     assert session["model"] == "tiny"
