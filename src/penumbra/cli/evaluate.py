@@ -21,6 +21,7 @@ from penumbra.cli.session import (
     Uncalibrated,
     command_line,
     note_few_groups,
+    note_threshold,
     now,
     predictor_options,
     say,
@@ -121,6 +122,7 @@ def evaluate(
     evaluate_otherwise.refuse(asked, "a run that needs no prompt")
     options = predictor_options(sampler, member, symmetry, uncalibrated)
     options |= {"threshold": threshold, "device": device}
+    note_threshold(run, threshold, uncalibrated=uncalibrated)
     if evaluate_otherwise.needs_no_training(run):
         passes.pop("--shift")
         evaluate_otherwise.refuse(passes | {"--uncalibrated": uncalibrated}, "a classical method")

@@ -28,6 +28,7 @@ from penumbra.cli.session import (
     Seed,
     Symmetry,
     Uncalibrated,
+    note_threshold,
     predictor_options,
     say,
     track,
@@ -106,6 +107,7 @@ def predict(
     results: list[dict[str, Any]] = []
     learned = predictor.calibration
     withheld = None if learned is None else learned.withheld(predictor.sampler)
+    note_threshold(run, threshold, uncalibrated=uncalibrated)
     for note in _notes(predictor, withheld, keep):
         say(f"note: {note}")
     for finding in findings:

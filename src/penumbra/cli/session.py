@@ -160,6 +160,22 @@ def note_few_groups(groups: int) -> None:
         say(f"note: intervals over {count(groups, 'group')} say little.")
 
 
+def note_threshold(run: Path, threshold: float, *, uncalibrated: bool) -> None:
+    """Warn where a run's presence rule was chosen for masks at another threshold.
+
+    Raises:
+        RunError: the rule is damaged, or the run.
+    """
+    from penumbra.inference.presence import PresenceRule
+    from penumbra.training.run import Run
+
+    rule = None if uncalibrated else PresenceRule.read(run)
+    note = None if rule is None else rule.note_at(threshold)
+    # Masks of several classes show the likeliest one, whatever the threshold.
+    if note is not None and len(Run(run).model_json()["class_names"]) == 2:
+        say(f"note: {note} --uncalibrated leaves the rule aside.")
+
+
 def class_names(text: str | None) -> tuple[str, ...] | None:
     """Split the value of `--classes`."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
