@@ -180,6 +180,23 @@ def test_a_folder_without_images_is_a_finding(run, phantom, tmp_path):
     assert "images" in document["findings"][0]["message"]
 
 
+def test_of_several_sources_those_with_images_are_done(phantom, tmp_path):
+    first, second, *_ = sorted(path for path in (phantom / "images").iterdir())
+    for name, image in (("a", first), ("z", second)):
+        (tmp_path / name).mkdir()
+        shutil.copy(image, tmp_path / name)
+    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("no image")
+    sources = [tmp_path / "a", empty, tmp_path / "z"]
+    result = call("predict", "classical:otsu,foreground=bright", *sources, "--out", out, code=1)
+    assert f"error: Expected the folder {empty} to be one of image files" in result.stderr
+    assert "2 of 2 images segmented" in result.stdout
+    assert {path.name for path in out.glob("*_mask.png")} == {
+        f"{image.stem}_mask.png" for image in (first, second)
+    }
+
+
 def test_masks_without_foreground_are_a_warning(phantom, tmp_path, quick):
     copy = tmp_path / "set"
     shutil.copytree(phantom, copy)
