@@ -14,15 +14,14 @@ FOLDER/seed-N/report holds the report with its row for every class.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from _record import ROOT, conditions, load, put_table, save
+from _options import run_benchmark
+from _record import ROOT, conditions, load, save
 from PIL import Image
 
 from penumbra.data.layouts.camvid import CLASS_NAMES
@@ -149,26 +148,8 @@ def smoke() -> None:
     print(f"drawn scenes: mean IoU {row['overall']['iou_pooled']:.3f} over {len(CLASS_NAMES)}")
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of the runs and reports")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.smoke:
-        smoke()
-        return
-    if not options.tables:
-        if options.out is None:
-            parser.error("--out says where the runs lie")
-        measure(options.out, seeds=options.seeds, minutes=options.minutes, threads=options.threads)
-    put_table(NAME, table())
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        __doc__, name=NAME, holds="the runs and reports", measure=measure, table=table,
+        smoke=smoke, minutes=30,
+    )  # fmt: skip
