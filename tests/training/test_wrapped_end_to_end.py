@@ -126,7 +126,7 @@ def test_the_pages_examples_fit_a_set_in_colour(number, tmp_path, monkeypatch):
         pytest.importorskip("monai")
     file = tmp_path / "experiment.yaml"
     file.write_text(example)
-    colour = make_phantom(tmp_path / "set", count=6, size=32, kinds=("card",))
+    colour = make_phantom(tmp_path / "set", count=14, size=32, kinds=("card",))
     experiment = Experiment.read(file).with_settings([f"source=folder:{colour}", "image.size=32"])
     network = make_plan(experiment).build_network()
     assert network(torch.zeros(1, 1, 32, 32)).shape == (1, 1, 32, 32)
