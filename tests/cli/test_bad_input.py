@@ -107,8 +107,12 @@ def test_a_target_that_the_manifest_has_not_is_refused(run, tmp_path, verb):
         (["evaluate", "{tmp}", "folder:{set}", "--out", "{tmp}/e"], "model.json"),
         (["evaluate", "{run}", "folder:{tmp}", "--out", "{tmp}/e"], "Expected"),
         (["dataset", "make", "fantom", "--out", "{tmp}/d"], "phantom"),
+        (["dataset", "make", "idcards", "--out", "{tmp}/d"], "Try `dataset make id-cards`"),
+        (["dataset", "make", "id-cards", "--size", "64", "--out", "{tmp}/d"], "--size"),
+        (["dataset", "make", "phantom", "--upside-down", "0", "--out", "{tmp}/d"], "--upside-down"),
         (["dataset", "make", "phantom", "--kinds", "mri", "--out", "{tmp}/d"], "mri"),
         (["split", "folder:{set}", "--fractions", "a,b", "--out", "{tmp}/m.csv"], "three numbers"),
+        (["benchmark", "folder:{set}", "--run", "{tmp}/no-run", "--threshold", "1.5"], "IoU"),
         (["split", "folder:{set}", "--folds", "99", "--out", "{tmp}/m.csv"], "Expected"),
     ],
 )

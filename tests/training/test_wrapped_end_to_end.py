@@ -1,13 +1,17 @@
 """A network of another package through everything: train, tiles, noise, evaluation."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from typer.testing import CliRunner
 
+from penumbra.cli.main import app
 from penumbra.data.layouts import open_source
 from penumbra.data.phantom import make_phantom
 from penumbra.errors import ModelError, NotFiniteError, PenumbraError
@@ -15,6 +19,7 @@ from penumbra.evaluation.cases import predicted_cases
 from penumbra.evaluation.of_run import evaluate_run
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.preprocess import Preprocess
+from penumbra.models.storage import save_model
 from penumbra.models.wrap import Wrapped
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
@@ -86,6 +91,22 @@ def test_an_image_that_gives_nan_is_named_and_refused(sour, spike):
         predictor([spike])
     flat = np.zeros_like(spike)
     assert predictor([flat])[0].mask.shape == (24, 30)
+
+
+def test_predict_names_the_file_that_gives_nan(sour, spike, tmp_path):
+    details = {"preprocess": {"size": 32, "channels": 1}, "class_names": ["background", "cell"]}
+    save_model(tmp_path / "run", Wrapped(1, 1, target=sour), details=details)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(spike[..., 0]).save(folder / "spike.png")
+    Image.fromarray(np.zeros_like(spike[..., 0])).save(folder / "flat.png")
+    words = ["predict", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 1, done.output
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["kind"] == "not-finite"
+    assert finding["message"].startswith(f"{folder / 'spike.png'}: Expected")
+    assert (tmp_path / "out" / "flat_mask.png").is_file()
 
 
 def test_an_evaluation_goes_on_after_it(sour, phantom):
