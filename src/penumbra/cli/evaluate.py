@@ -20,6 +20,7 @@ from penumbra.cli.session import (
     Target,
     Uncalibrated,
     command_line,
+    counted,
     note_few_groups,
     note_threshold,
     now,
@@ -178,7 +179,8 @@ def evaluate(
     return Finished(
         document,
         (
-            f"{evaluation.n_images} images of {evaluation.n_groups} groups: {figures}.",
+            f"{counted(evaluation.n_images, 'image')} of "
+            f"{counted(evaluation.n_groups, 'group')}: {figures}.",
             f"The report is {out / 'report.html'}, the numbers are {out / 'metrics.json'}.",
             *lines,
         ),

@@ -136,6 +136,7 @@ def _masks(table: Path, source: str | None, out: Path, size: str | None) -> Fini
     from penumbra.data.submission import KAGGLE_SIZE, read_submission
     from penumbra.data.submission_masks import parse_size, write_masks
     from penumbra.errors import SettingsError, SourceError, expected
+    from penumbra.pages.words import count
 
     if source is not None and size is not None:
         raise SettingsError(expected("--size", "left out where SOURCE is given", size, "SOURCE"))
@@ -156,7 +157,12 @@ def _masks(table: Path, source: str | None, out: Path, size: str | None) -> Fini
     say_findings(findings)
     document: dict[str, Any] = {"table": str(table), "out": str(out), "masks": written}
     document["findings"] = [finding.to_json() for finding in findings]
-    lines = [f"{written} of {len(submission)} masks are in {out}, as NAME_mask.png."]
+    lines = [f"{written} of {count(len(submission), 'mask')} are in {out}, as NAME_mask.png."]
+    if source is None:
+        height, width = submission.size
+        why = "of --size" if size else "the challenge's; --size or SOURCE says another"
+        lines.append(f"They are {width}×{height} pixels, {why}.")
+        document["size"] = [height, width]
     return Finished(document, lines, code=1 if findings else 0)
 
 

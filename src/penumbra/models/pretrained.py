@@ -204,10 +204,10 @@ def _from_hub(origin: Origin) -> Path:
                 )
             )
         except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-            reason = reason if local else str(error).splitlines()[0]
+            reason = reason if local else (str(error).splitlines() or [repr(error)])[0]
     raise ModelError(
         expected(f"model.safetensors of {origin.place}", "on the hub, or at hand", reason,
-                 "fetching that file on a machine with a network, and naming its path")
+                 "weights: PATH, that file from a machine with a network, or leaving weights out")
     )  # fmt: skip
 
 

@@ -231,7 +231,8 @@ class _Training:
             reason = str(error).splitlines()[0] if str(error) else repr(error)
             raise ModelError(
                 expected("the network", f"one that takes images {tuple(batch.shape)}", reason,
-                         f"arguments for {plan.channels} channels, or another image.size")
+                         f"model.arguments for {count(plan.channels, 'channel')}, or another "
+                         "image.size")
             ) from error  # fmt: skip
 
     def _begin(self) -> None:
