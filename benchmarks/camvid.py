@@ -26,6 +26,7 @@ from PIL import Image
 
 from penumbra.data.layouts.camvid import CLASS_NAMES
 from penumbra.evaluation.of_run import RunEvaluation, evaluate_run
+from penumbra.pages.words import count
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.run import Run
@@ -109,7 +110,7 @@ def table() -> str:
     return "\n".join(lines) + (
         f"\n\n*Wanted: a mean IoU of {WANTED:.2f}, met: {'yes' if mean >= WANTED else '**no**'}. "
         f"By seed: {by_seed}. {rows[0]['n_images']} test images, at most {rows[0]['minutes']:g} "
-        f"min of training on {rows[0]['threads']} threads, U-Net of width "
+        f"min of training on {count(rows[0]['threads'], 'thread')}, U-Net of width "
         f"{kept['experiment']['model']['arguments']['width']}, {where['machine']}, "
         f"Penumbra {where['versions']['penumbra']}, torch {where['versions']['torch']}, "
         f"{where['date']}.*"
