@@ -14,19 +14,19 @@ FOLDER/seed-N/report holds the report with its row for every class.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from _record import ROOT, conditions, load, put_table, save
+from _options import run_benchmark
+from _record import ROOT, conditions, load, save
 from PIL import Image
 
 from penumbra.data.layouts.camvid import CLASS_NAMES
 from penumbra.evaluation.of_run import RunEvaluation, evaluate_run
+from penumbra.pages.words import count
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
 from penumbra.training.run import Run
@@ -110,7 +110,7 @@ def table() -> str:
     return "\n".join(lines) + (
         f"\n\n*Wanted: a mean IoU of {WANTED:.2f}, met: {'yes' if mean >= WANTED else '**no**'}. "
         f"By seed: {by_seed}. {rows[0]['n_images']} test images, at most {rows[0]['minutes']:g} "
-        f"min of training on {rows[0]['threads']} threads, U-Net of width "
+        f"min of training on {count(rows[0]['threads'], 'thread')}, U-Net of width "
         f"{kept['experiment']['model']['arguments']['width']}, {where['machine']}, "
         f"Penumbra {where['versions']['penumbra']}, torch {where['versions']['torch']}, "
         f"{where['date']}.*"
@@ -149,26 +149,8 @@ def smoke() -> None:
     print(f"drawn scenes: mean IoU {row['overall']['iou_pooled']:.3f} over {len(CLASS_NAMES)}")
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of the runs and reports")
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.smoke:
-        smoke()
-        return
-    if not options.tables:
-        if options.out is None:
-            parser.error("--out says where the runs lie")
-        measure(options.out, seeds=options.seeds, minutes=options.minutes, threads=options.threads)
-    put_table(NAME, table())
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        __doc__, name=NAME, holds="the runs and reports", measure=measure, table=table,
+        smoke=smoke, minutes=30,
+    )  # fmt: skip

@@ -2,11 +2,13 @@
 
     python benchmarks/id_cards.py --make               1,000 images of 640 × 1138, two processes
     python benchmarks/id_cards.py --make --smoke       a few small ones, keeps nothing
+    python benchmarks/id_cards.py --tables             write docs/results.md from what is kept
     python benchmarks/id_cards.py --describe FILE      describe real frames anew (a COCO JSON)
     python benchmarks/id_cards.py --picture            the picture in the docs
 
-`--make` keeps its figures in benchmarks/results/id_cards_make.json. The description that
-`--describe` writes is src/penumbra/data/cards/quads.json: quantiles and correlations, no corners.
+`--make` keeps its figures in benchmarks/results/id_cards_make.json, and writes the table. The
+description that `--describe` writes is src/penumbra/data/cards/quads.json: quantiles and
+correlations, no corners.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _record import ROOT, conditions, save
+from _record import ROOT, conditions, load, put_table, save
 
 from penumbra.data.cards import (
     Draw,
@@ -32,18 +34,21 @@ from penumbra.data.cards import (
     share_outside,
 )
 from penumbra.data.cards.quads import Frames
+from penumbra.pages.words import count
 from penumbra.storage import atomic_path, write_json
 
+NAME = "id_cards_make"
+WANTED_SECONDS = 180
 DESCRIPTION = ROOT / "src" / "penumbra" / "data" / "cards" / "quads.json"
 PICTURE = ROOT / "docs" / "images" / "id_cards.jpg"
 
 
 def make(*, smoke: bool, jobs: int) -> None:
     """Time a set, and compare where its cards lie with the description."""
-    count, frame = (12, (160, 284)) if smoke else (1000, (640, 1138))
+    images, frame = (12, (160, 284)) if smoke else (1000, (640, 1138))
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        make_id_cards(Path(folder) / "set", count=count, frame=frame, jobs=jobs)
+        make_id_cards(Path(folder) / "set", count=images, frame=frame, jobs=jobs)
         seconds = time.perf_counter() - started
         spent = sum(os.times()[:4])
         truths = list(read_corners(Path(folder) / "set").values())
@@ -51,7 +56,7 @@ def make(*, smoke: bool, jobs: int) -> None:
         megabytes = sum(path.stat().st_size for path in files) / 1e6
     size = (float(frame[0]), float(frame[1]))
     found = {
-        "images": count,
+        "images": images,
         "frame": list(frame),
         "processes": jobs,
         "seconds": round(seconds, 1),
@@ -65,7 +70,35 @@ def make(*, smoke: bool, jobs: int) -> None:
     }
     print(found)
     if not smoke:
-        save("id_cards_make", {**found, "seed": 0, "conditions": conditions()})
+        save(NAME, {**found, "seed": 0, "conditions": conditions()})
+        put_table(NAME, table())
+
+
+def table() -> str:
+    """Write what the kept set took, and where its cards lie."""
+    try:
+        kept = load(NAME)
+    except FileNotFoundError:
+        return "*Not measured yet.*"
+    met = "yes" if kept["seconds"] < WANTED_SECONDS else "**no**"
+    where = kept["conditions"]
+    return "\n".join(
+        [
+            "| making a set | figure | wanted | met |",
+            "| --- | --- | --- | --- |",
+            f"| seconds for {kept['images']:,} photographs | {kept['seconds']:.0f} | "
+            f"< {WANTED_SECONDS} | {met} |",
+            f"| seconds of the cores' work | {kept['cpu_seconds']:.0f} | | |",
+            f"| megabytes of photographs | {kept['megabytes']:.0f} | | |",
+            f"| share that leave the frame | {kept['leaving']:.3f} | "
+            f"{kept['leaving_described']:.3f}, as the real ones | |",
+            f"| mean share of the card outside | {kept['mean_outside']:.3f} | | |",
+            "",
+            f"*{kept['frame'][0]} × {kept['frame'][1]} pixels, seed {kept['seed']}, "
+            f"{count(kept['processes'], 'process')}, {where['machine']}, Penumbra "
+            f"{where['versions']['penumbra']}, {where['date']}.*",
+        ]
+    )
 
 
 def describe(file: Path) -> None:
@@ -99,6 +132,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--describe", type=Path)
     parser.add_argument("--picture", action="store_true")
+    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
     asked = parser.parse_args()
     if asked.describe:
         describe(asked.describe)
@@ -106,6 +140,8 @@ def main() -> None:
         make(smoke=asked.smoke, jobs=asked.jobs)
     if asked.picture:
         picture()
+    if asked.tables:
+        put_table(NAME, table())
 
 
 if __name__ == "__main__":

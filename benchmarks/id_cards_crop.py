@@ -13,7 +13,6 @@ chosen by it. Settings were chosen on the validation part of the training photog
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
@@ -21,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from _card_scores import CardScore, score_photo, summary
-from _record import ROOT, conditions, load, put_table, save
+from _options import run_benchmark
+from _record import ROOT, conditions, load, save
 
 from penumbra.data.cards import make_id_cards, read_corners
 from penumbra.documents import RectifySettings
@@ -201,26 +200,8 @@ def smoke() -> None:
     print(f"generated cards: mean IoU {found['mask_iou']:.3f}, {found['cropped']:.0%} cropped")
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of the sets, runs and crops")
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.smoke:
-        smoke()
-        return
-    if not options.tables:
-        if options.out is None:
-            parser.error("--out says where the sets and runs lie")
-        measure(options.out, seeds=options.seeds, minutes=options.minutes, threads=options.threads)
-    put_table(NAME, table())
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        __doc__, name=NAME, holds="the sets, runs and crops", measure=measure, table=table,
+        smoke=smoke, minutes=20,
+    )  # fmt: skip

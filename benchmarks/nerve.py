@@ -1,7 +1,7 @@
 """Train and test on ultrasound frames of a nerve: `unet` beside `vgg16-unet`, three seeds each.
 
     python benchmarks/nerve.py --out FOLDER                      all; again, it goes on
-    python benchmarks/nerve.py --out FOLDER --models unet --seeds 1 --threads 1 --minutes 40
+    python benchmarks/nerve.py --out FOLDER --models unet --seeds 0 --threads 1 --minutes 40
     python benchmarks/nerve.py --tables                          write docs/results.md
     python benchmarks/nerve.py --smoke                           a minute on phantoms, keeps nothing
 
@@ -15,15 +15,14 @@ tested by other seeds.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from _record import ROOT, conditions, load, put_table, save
+from _options import run_benchmark
+from _record import ROOT, conditions, load, save
 from mean_mask import mean_mask_dice
 
 from penumbra.audit.audit import audit
@@ -100,7 +99,7 @@ def run_seed(
 
 
 def measure(
-    out: Path, models: list[str], seeds: list[int], *, minutes: float, threads: int
+    out: Path, *, models: list[str], seeds: list[int], minutes: float, threads: int
 ) -> None:
     """Measure every network with every seed; each that is finished is kept at once."""
     for seed in seeds:
@@ -202,30 +201,8 @@ def smoke() -> None:
         print(_line(row["model"], [row]))
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of the splits, runs and reports")
-    parser.add_argument("--models", nargs="*", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.smoke:
-        smoke()
-        return
-    if not options.tables:
-        if options.out is None:
-            parser.error("--out says where the runs lie")
-        measure(
-            options.out, options.models, options.seeds,
-            minutes=options.minutes, threads=options.threads,
-        )  # fmt: skip
-    put_table(NAME, table())
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        __doc__, name=NAME, holds="the splits, runs and reports", measure=measure, table=table,
+        smoke=smoke, seeds=(0, 1, 2), minutes=20, models=tuple(MODELS),
+    )  # fmt: skip

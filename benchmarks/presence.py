@@ -18,15 +18,14 @@ Differences are paired by frame; intervals are 95 % bootstrap intervals over gro
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from _record import conditions, load, put_table, save
+from _options import run_benchmark
+from _record import conditions, load, save
 
 from penumbra.data.layouts import open_source
 from penumbra.data.manifest import write_manifest
@@ -218,26 +217,8 @@ def smoke() -> None:
         raise SystemExit("a way is missing, or frames")
 
 
-def main() -> None:
-    """Read the command line and do what it says."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of the set, the splits and the runs")
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--minutes", type=float, default=4)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--smoke", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.smoke:
-        smoke()
-        return
-    if not options.tables:
-        if options.out is None:
-            parser.error("--out says where the set and the runs lie")
-        measure(options.out, seeds=options.seeds, minutes=options.minutes, threads=options.threads)
-    put_table(NAME, table())
-
-
 if __name__ == "__main__":
-    main()
+    run_benchmark(
+        __doc__, name=NAME, holds="the set, the splits and the runs", measure=measure, table=table,
+        smoke=smoke, seeds=(0, 1, 2), minutes=4, threads=1,
+    )  # fmt: skip

@@ -53,7 +53,9 @@ def _name(parameter: TyperArgument | TyperOption) -> str:
 
 
 def _section(name: str, command: TyperCommand) -> str:
-    lines = [f"## {name}", "", inspect.cleandoc(command.help or "").replace("\b", ""), ""]
+    # The verbs escape brackets for the terminal, where they would be styles.
+    text = inspect.cleandoc(command.help or "").replace("\b", "").replace("\\[", "[")
+    lines = [f"## {name}", "", text, ""]
     shown = [p for p in command.params if not getattr(p, "hidden", False) and p.name != "help"]
     if shown:
         lines += ["| | what | default |", "| --- | --- | --- |"]

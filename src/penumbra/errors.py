@@ -65,7 +65,7 @@ def expected(what: str, to_be: str, got: object, try_: str) -> str:
     Args:
         what: the thing that was checked.
         to_be: what it should have been.
-        got: what it was; shown with `str`.
+        got: what it was; shown with `str`, without the full stop of a sentence.
         try_: what the reader can do, starting with a small letter and without a full stop.
 
     Returns:
@@ -75,4 +75,8 @@ def expected(what: str, to_be: str, got: object, try_: str) -> str:
         >>> expected("`width`", "at least 1", 0, "a width such as 32")
         'Expected `width` to be at least 1, but got 0. Try a width such as 32.'
     """
-    return f"Expected {what} to be {to_be}, but got {got}. Try {try_}."
+    # What another library said often ends with a full stop of its own.
+    shown = str(got)
+    if shown.endswith(".") and not shown.endswith(".."):
+        shown = shown[:-1]
+    return f"Expected {what} to be {to_be}, but got {shown}. Try {try_}."

@@ -107,8 +107,12 @@ def test_a_target_that_the_manifest_has_not_is_refused(run, tmp_path, verb):
         (["evaluate", "{tmp}", "folder:{set}", "--out", "{tmp}/e"], "model.json"),
         (["evaluate", "{run}", "folder:{tmp}", "--out", "{tmp}/e"], "Expected"),
         (["dataset", "make", "fantom", "--out", "{tmp}/d"], "phantom"),
+        (["dataset", "make", "idcards", "--out", "{tmp}/d"], "Try `dataset make id-cards`"),
+        (["dataset", "make", "id-cards", "--size", "64", "--out", "{tmp}/d"], "--size"),
+        (["dataset", "make", "phantom", "--upside-down", "0", "--out", "{tmp}/d"], "--upside-down"),
         (["dataset", "make", "phantom", "--kinds", "mri", "--out", "{tmp}/d"], "mri"),
         (["split", "folder:{set}", "--fractions", "a,b", "--out", "{tmp}/m.csv"], "three numbers"),
+        (["benchmark", "folder:{set}", "--run", "{tmp}/no-run", "--threshold", "1.5"], "IoU"),
         (["split", "folder:{set}", "--folds", "99", "--out", "{tmp}/m.csv"], "Expected"),
     ],
 )
@@ -178,6 +182,23 @@ def test_a_folder_without_images_is_a_finding(run, phantom, tmp_path):
     document = call_json("predict", run, phantom, good, "--out", tmp_path / "out", code=1)
     assert len(document["predictions"]) == 1
     assert "images" in document["findings"][0]["message"]
+
+
+def test_of_several_sources_those_with_images_are_done(phantom, tmp_path):
+    first, second, *_ = sorted(path for path in (phantom / "images").iterdir())
+    for name, image in (("a", first), ("z", second)):
+        (tmp_path / name).mkdir()
+        shutil.copy(image, tmp_path / name)
+    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    (empty / "notes.txt").write_text("no image")
+    sources = [tmp_path / "a", empty, tmp_path / "z"]
+    result = call("predict", "classical:otsu,foreground=bright", *sources, "--out", out, code=1)
+    assert f"error: Expected the folder {empty} to be one of image files" in result.stderr
+    assert "2 of 2 images segmented" in result.stdout
+    assert {path.name for path in out.glob("*_mask.png")} == {
+        f"{image.stem}_mask.png" for image in (first, second)
+    }
 
 
 def test_masks_without_foreground_are_a_warning(phantom, tmp_path, quick):

@@ -39,3 +39,14 @@ def test_without_a_threshold_images_are_listed_and_nothing_fails(run):
     assert code == 0
     assert document["threshold"] == 0.9
     assert document["average_falls_short"] == []
+
+
+def test_a_run_alone_is_compared_with_nothing(run):
+    words = ["benchmark", str(run / "manifest.csv"), "--run", str(run)]
+    alone = CliRunner().invoke(app, words)
+    assert alone.exit_code == 0, alone.output
+    assert "average IoU" in alone.stdout
+    assert "−" not in alone.stdout
+    two = CliRunner().invoke(app, [*words, "--run", "classical:otsu"])
+    assert two.exit_code == 0, two.output
+    assert "Dice − run" in two.stdout

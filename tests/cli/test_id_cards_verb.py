@@ -43,3 +43,18 @@ def test_bad_input_is_answered_in_one_sentence(tmp_path):
         assert done.exit_code == 1
         assert "error: Expected" in done.output
         assert not (tmp_path / "set").exists()
+
+
+def test_an_earlier_set_is_replaced_only_where_it_is_said(tmp_path):
+    out = tmp_path / "set"
+    small = ("--out", out, "--count", 1, "--frame", "64x64")
+    assert make(*small).exit_code == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()}
+    again = make(*small, "--seed", 5)
+    assert again.exit_code == 1
+    assert "one that holds an earlier set. Try --force" in again.output
+    assert {file.name: file.read_bytes() for file in out.iterdir() if file.is_file()} == before
+    assert make(*small, "--seed", 5, "--force").exit_code == 0
+    assert json.loads((out / "id_cards.json").read_text())["seed"] == 5
+    phantom = ["dataset", "make", "phantom", "--count", "1", "--size", "32", "--out", str(out)]
+    assert CliRunner().invoke(app, phantom).exit_code == 1

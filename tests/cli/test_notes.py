@@ -1,9 +1,11 @@
 """What the verbs say beside their results, so that a figure is not taken for more than it is."""
 
 import json
+import re
 import shutil
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from penumbra.cli.main import app
@@ -75,3 +77,39 @@ def test_a_misspelt_manifest_is_not_called_a_folder(run, tmp_path):
     assert result.exit_code == 1
     assert "the manifest" in result.output
     assert "checking the spelling" in result.output
+
+
+def _verbs(command, words=()):
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, inner in command.commands.items():
+        if not inner.hidden:
+            yield from _verbs(inner, (*words, name))
+
+
+def test_help_swallows_no_word_in_brackets():
+    """Rich takes [sam] for a style unless it is escaped."""
+    found = set()
+    for words, command in _verbs(get_command(app)):
+        texts = [command.help, *(getattr(each, "help", None) for each in command.params)]
+        named = {word for text in texts for word in re.findall(r"\[[a-z#/@][a-z-]*\]", text or "")}
+        shown = "".join(invoke(*words, "--help").stdout.split()) if named else ""
+        assert named == {word for word in named if word in shown}, words
+        assert "\\[" not in shown
+        found |= named
+    assert "[export]" in found
+
+
+@pytest.mark.parametrize(
+    ("stop", "status", "said"), [((), 130, "the keyboard"), (("SIGTERM",), 143, "SIGTERM")]
+)
+def test_what_stopped_a_verb_is_named(monkeypatch, tmp_path, stop, status, said):
+    def opened(*_, **__):
+        raise KeyboardInterrupt(*stop)
+
+    monkeypatch.setattr("penumbra.data.layouts.open_source", opened)
+    words = ["split", "folder:x", "--out", str(tmp_path / "m.csv")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == status
+    assert f"Stopped by {said}" in done.output or f"({said})" in done.output

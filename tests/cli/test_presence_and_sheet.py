@@ -1,6 +1,7 @@
 """`evaluate` counts images by presence and draws; `calibrate --presence` chooses the rule."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from penumbra.cli.main import app
+from penumbra.cli.session import note_threshold
 from penumbra.data.layouts import open_source
 from penumbra.errors import SettingsError
 from penumbra.evaluation.contact_sheet import good_and_missed
@@ -95,6 +97,49 @@ def test_a_rule_is_chosen_for_a_run_without_a_head(run, phantom, tmp_path):
     assert rule.score == "area"
     assert rule.record["dice_after"] >= rule.record["dice_before"]
     assert rule.weights
+
+
+@pytest.fixture(scope="module")
+def ruled(run, tmp_path_factory):
+    """A run with a presence rule that takes small parts off."""
+    folder = tmp_path_factory.mktemp("ruled") / "run"
+    shutil.copytree(run, folder)
+    PresenceRule(smallest=0.01).write(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [(["--threshold", 0.3], 1), ([], 0), (["--threshold", 0.3, "--uncalibrated"], 0)],
+)
+@pytest.mark.parametrize("verb", ["predict", "submit", "evaluate"])
+def test_a_rule_under_another_threshold_is_said_once(ruled, phantom, tmp_path, verb, options, said):
+    images = [path for path in sorted((phantom / "images").iterdir()) if path.suffix == ".png"][:2]
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for image in images:
+        shutil.copy(image, folder)
+    given = f"folder:{phantom}" if verb == "evaluate" else folder
+    out = tmp_path / ("s.csv" if verb == "submit" else "out")
+    result = penumbra(verb, ruled, given, "--out", out, *options, "--json")
+    assert result.exit_code == 0, result.output
+    json.loads(result.stdout)
+    assert result.stderr.count("chosen for masks at threshold 0.5, and is applied at 0.3") == said
+
+
+def test_a_rule_that_does_nothing_or_needs_no_threshold_is_not_spoken_of(ruled, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(ruled, folder)
+    note_threshold(folder, 0.3, uncalibrated=False)
+    assert "applied at 0.3" in capsys.readouterr().err
+    PresenceRule().write(folder)
+    note_threshold(folder, 0.3, uncalibrated=False)
+    PresenceRule(smallest=0.01).write(folder)
+    model = json.loads((folder / "model.json").read_text())
+    # Three classes: the likeliest one is shown, whatever the threshold.
+    (folder / "model.json").write_text(json.dumps(model | {"class_names": ["a", "b", "c"]}))
+    note_threshold(folder, 0.3, uncalibrated=False)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("bad", [{"columns": 0}, {"width": 5}, {"columns": 21}])

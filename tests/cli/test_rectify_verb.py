@@ -168,3 +168,27 @@ def test_an_image_named_as_anothers_crop_is_refused(photos, tmp_path):
     Image.fromarray(bright_card([QUAD])).save(photos / "two_card.png")
     document = predict(photos, "--rectify", "--out", tmp_path / "out", code=1)
     assert "no result lies over another" in document["error"]["message"]
+
+
+def test_a_side_outside_is_told_with_the_option_that_crops_it_alone(photos, tmp_path):
+    cut = np.array([[-60, 40], [250, 50], [245, 215], [-62, 210]], np.float32)
+    Image.fromarray(bright_card([cut])).save(photos / "cut.png")
+    name, out = photos / "cut.png", tmp_path / "out"
+    (finding,) = predict(name, "--rectify", "--out", out, code=1)["findings"]
+    assert "left side is outside the frame" in finding["message"]
+    assert finding["message"].endswith("--assume-sides crops it, that side placed by the ratio.")
+    predict(name, "--rectify", "--assume-sides", "--out", out)
+    (finding,) = predict(name, "--rectify", "--quality", "1", "--out", out, code=1)["findings"]
+    predict(name, "--rectify", "--quality", "1", "--assume-sides", "--out", out, code=1)
+    assert "--assume-sides" not in finding["message"]
+
+
+def test_the_last_line_counts_the_crops(photos, tmp_path):
+    words = ["predict", "classical:otsu,foreground=bright", str(photos), "--rectify", "--all-cards"]
+    result = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1, result.output
+    crops = len(list((tmp_path / "out").glob("*_card*.png"))) // 2
+    assert crops == 3
+    assert "3 images of 3 segmented" not in result.output
+    assert "3 of 3 images segmented into" in result.output
+    assert "3 crops of cards in 2 of them." in result.output

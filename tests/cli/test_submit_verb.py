@@ -89,6 +89,25 @@ def test_a_bare_folder_is_read_by_number_and_a_bad_file_keeps_its_row(run, phant
     assert sorted(map(tuple, document["sizes"])) == [(40, 40), (47, 31)]
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("2", ["--split", "test"], "a bare folder of images, which has no splits, but got test"),
+        ("=1+1", [], "no spreadsheet takes for a formula"),
+        ("-3", [], "no spreadsheet takes for a formula"),
+    ],
+)
+def test_what_a_bare_folder_cannot_have_is_refused(phantom, tmp_path, name, options, said):
+    (tmp_path / "test").mkdir()
+    shutil.copy(min((phantom / "images").iterdir()), tmp_path / "test" / "1.png")
+    shutil.copy(tmp_path / "test" / "1.png", tmp_path / "test" / f"{name}.png")
+    method, out = "classical:otsu,foreground=bright", tmp_path / "s.csv"
+    result = penumbra("submit", method, tmp_path / "test", "--out", out, *options)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not out.exists()
+
+
 def test_rows_that_do_not_fit_are_findings_and_the_others_are_drawn(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("img,pixels\n1,1 2\n../2,1 1\n3,12 2\n4,\n")
@@ -146,6 +165,7 @@ def test_an_image_that_gives_nan_keeps_its_row_and_stops_nothing(tmp_path):
         (["run", "folder:x", "--size", "3x3"], "RUN SOURCE --out FILE"),
         (["t.csv", "--to-masks", "m", "--out", "x"], "left out with --to-masks"),
         (["t.csv", "folder:x", "--to-masks", "m", "--size", "3x3"], "left out where SOURCE"),
+        (["t.csv", "--to-masks", "m", "--split", "test"], "--split to be left out with --to-masks"),
         (["t.csv", "--to-masks", "m", "--size", "3"], "WIDTHxHEIGHT"),
         (["t.csv", "--to-masks", "m", "--size", "0x4"], "WIDTHxHEIGHT"),
         (["t.csv", "--to-masks", "m", "--size", "9" * 5000 + "x4"], "WIDTHxHEIGHT"),

@@ -129,6 +129,9 @@ def test_submissions_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         write_submission(path, [(1, mask), (2, mask[:2, :2])])
     with pytest.raises(SettingsError):
         write_submission(path, [(1, np.full((3, 3), 7))])
+    for name in ("=1+1", "+1", -1, "@SUM(A1)", " =1", "\t-2"):
+        with pytest.raises(SourceError, match="no spreadsheet takes for a formula"):
+            write_submission(path, [(1, mask), (name, mask)])
     assert not path.exists()
     path.write_text("img,pixels\n1,1 1\n1,2 1\n")
     with pytest.raises(SourceError, match="'1' again"):

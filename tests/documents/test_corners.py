@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penumbra.data.cards import leaves, read_geometry
 from penumbra.documents import RectifySettings, corners_of
 from penumbra.documents.corners import true_ratio
 from penumbra.documents.hidden_side import placement_doubt
@@ -191,3 +192,12 @@ def test_quads_of_real_photographs_come_back_where_their_sides_are_seen(real_dat
         found = corners_of(mask_of(quad, (1920, 1080)))
         assert scene.worst_corner(found.points, quad) < 0.005
         assert max(found.ratio, 1 / found.ratio) == pytest.approx(1.586, rel=0.2)
+
+
+@pytest.mark.real_data
+def test_the_ratio_of_every_whole_real_card_is_found(real_data):
+    known = read_geometry(real_data / "midv500" / "midv500_coco.json").quads
+    whole = [(quad, size) for quad, size in known if not leaves(quad, size)]
+    assert len(whole) > 300
+    found = np.array([true_ratio(quad, (int(size[1]), int(size[0]))) for quad, size in whole])
+    assert np.abs(found / (85.60 / 53.98) - 1).max() <= 0.04

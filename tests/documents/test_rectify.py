@@ -226,7 +226,13 @@ def test_a_card_without_a_side_is_refused_unless_asked_for(scene):
     assert isinstance(refused, Refused)
     assert "left side is outside the frame" in reasons_of(refused)
     assert refused.corners.assumed == ("left",)
+    assert refused.assumable
     assert isinstance(crop_of(scene, quad, assume_sides=True), Rectified)
+    # No promise where the other sides do not tell enough, or the crop would not be good enough.
+    beyond = crop_of(scene, quad, limit=1.0)
+    assert isinstance(crop_of(scene, quad, limit=1.0, assume_sides=True), Refused)
+    assert "left side is outside the frame" in reasons_of(beyond)
+    assert not beyond.assumable
 
 
 def test_all_cards_are_cropped_where_all_are_asked_for(scene):

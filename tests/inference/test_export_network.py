@@ -159,15 +159,16 @@ def local_temperature():
 
 
 @pytest.mark.parametrize(
-    ("temperature", "suffix"),
+    ("temperature", "classes", "suffix"),
     [
-        (Temperature(values=(2.5,)), ".pt2"),
-        (local_temperature(), ".onnx"),
+        (Temperature(values=(2.5,)), 1, ".pt2"),
+        (local_temperature(), 1, ".onnx"),
+        (Temperature(kind="class", values=(1.0, 2.0, 4.0)), 3, ".onnx"),
     ],
-    ids=["global", "local"],
+    ids=["global", "local", "class"],
 )
-def test_the_temperature_is_in_the_file(tmp_path, temperature, suffix):
-    run = make_run(tmp_path / "run", "unet", **UNET)
+def test_the_temperature_is_in_the_file(tmp_path, temperature, classes, suffix):
+    run = make_run(tmp_path / "run", "unet", classes=classes, **UNET)
     calibration = Calibration(
         temperature=temperature, sampler="noise:8", weights=digest_of(run / WEIGHTS_FILE)
     )

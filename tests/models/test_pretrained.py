@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from penumbra.data.download.fetch import Fetched
-from penumbra.errors import DownloadError, ModelError
+from penumbra.errors import DownloadError, ModelError, StorageError
 from penumbra.models import pretrained
 from penumbra.models.catalogue import build_model
 from penumbra.models.pretrained import Origin, load_pretrained, locate, read_tensors
@@ -178,6 +178,29 @@ def test_a_failed_fetch_leaves_nothing(monkeypatch, cache):
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("at", [".", "penumbra", "penumbra/weights"])
+def test_a_cache_that_cannot_be_written_is_said(served, cache, at):
+    # A file where a folder should be: nobody can write below it, whatever their rights.
+    file = cache.parents[1] / at
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("in the way")
+    with pytest.raises(StorageError, match=r"^Expected the folder of .* Try XDG_CACHE_HOME=.*\.$"):
+        locate(f"https://a.org/w.pth#sha256={HASH}")
+    assert served == []
+    assert file.read_text() == "in the way"
+
+
+def test_a_disk_that_is_full_is_said(served, cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pretrained.Path, "replace", full)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    with pytest.raises(StorageError, match="but got No space left on device"):
+        locate(f"https://a.org/w.pth#sha256={digest}")
+    assert list(cache.iterdir()) == []
+
+
 def test_the_hub_is_asked_for_safetensors_alone(monkeypatch, tensors, tmp_path):
     asked = []
 
@@ -197,10 +220,10 @@ def test_the_hub_is_asked_for_safetensors_alone(monkeypatch, tensors, tmp_path):
 
 def test_a_hub_that_does_not_answer_says_what_to_do(monkeypatch):
     def download(*args, **kwargs):
-        raise OSError("no network")
+        raise OSError("no network.")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    with pytest.raises(ModelError, match=r"no network\. Try fetching that file"):
+    with pytest.raises(ModelError, match=r"no network\. Try weights: PATH, .* weights out\.$"):
         locate("hub:timm/vgg16.tv_in1k")
 
 

@@ -15,9 +15,11 @@ from penumbra.models.wrap import Wrapped, import_module_class
 class Foreign(nn.Module):
     """Gives logits of any size, form and kind of number."""
 
-    def __init__(self, as_what="tensor", *, stride=4, side=None, channels=1, bad=False):
+    def __init__(
+        self, as_what="tensor", *, stride=4, side=None, channels=1, bad=False, kernel=None
+    ):
         super().__init__()
-        self.conv = nn.Conv2d(channels, 2, stride, stride=stride)
+        self.conv = nn.Conv2d(channels, 2, kernel or stride, stride=stride)
         self.as_what, self.side, self.bad = as_what, side, bad
 
     def forward(self, x):
@@ -96,8 +98,27 @@ def test_the_wrong_number_of_classes_is_refused(target, keywords):
 
 
 def test_the_wrong_number_of_channels_is_refused(target):
-    with pytest.raises(ModelError, match="3 channels"):
+    with pytest.raises(ModelError, match=r"Try image\.channels: 1, or keywords for 3 channels\."):
         Wrapped(3, 2, target=target, stride=4)
+    with pytest.raises(ModelError, match=r"Try image\.channels: 3, or keywords for 1 channel\."):
+        Wrapped(1, 2, target=target, keywords={"channels": 3}, stride=4)
+
+
+def test_an_image_too_small_is_told_from_the_wrong_channels(target):
+    with pytest.raises(ModelError, match=r"Try multiple: 224\.$"):
+        Wrapped(1, 2, target=target, keywords={"kernel": 200, "stride": 1}, multiple=1)
+
+
+def test_any_other_error_gets_no_hint_about_channels(target):
+    with pytest.raises(ModelError, match="missing its weather") as refused:
+        Wrapped(1, 2, target=target, keywords={"as_what": "missing its weather"}, stride=4)
+    assert "channels:" not in str(refused.value)
+    assert "its forward" in str(refused.value)
+
+
+def test_one_class_is_one_class(target):
+    with pytest.raises(ModelError, match=r"give 1 class\."):
+        Wrapped(1, 1, target=target, stride=4)
 
 
 def test_what_is_not_finite_is_refused(target):

@@ -1,15 +1,19 @@
 """What an audit corrected is what a training learns from: `audit apply`, then `train`."""
 
+import io
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from penumbra.audit.apply import apply
 from penumbra.audit.placement import Duplicate
+from penumbra.data.assignment import Assignment
 from penumbra.data.layouts import open_source
-from penumbra.data.manifest import read_manifest
+from penumbra.data.manifest import read_manifest, write_manifest
 from penumbra.data.phantom import make_phantom
 from penumbra.errors import SettingsError
 from penumbra.imaging.write import write_mask
@@ -104,3 +108,26 @@ def test_training_on_soft_masks_says_so(conflicting, tmp_path):
     assert [f.message for f in trained.findings if f.kind == "soft-masks"] == [
         "Conflicting masks of equal images were averaged: 1 group."
     ]
+
+
+def test_train_warns_of_a_split_with_no_validation_and_of_groups_on_both_sides(
+    conflicting, tmp_path
+):
+    source, _ = conflicting
+    subjects = tuple(
+        replace(record, group=f"p{number // 2}") for number, record in enumerate(source.records)
+    )
+    # Three subjects lie on both sides: the last image of each is tested on.
+    splits = {r.id: "test" if n in (1, 3, 5) else "train" for n, r in enumerate(subjects)}
+    manifest = tmp_path / "given.csv"
+    write_manifest(manifest, replace(source, records=subjects), Assignment(splits))
+    said = io.StringIO()
+    experiment = Experiment().with_settings([f"source={manifest}", *QUICK])
+    trained = train(experiment, tmp_path / "run", console=Console(file=said, width=80))
+    kinds = {f.kind: f for f in trained.findings}
+    assert set(kinds) == {"no-validation", "group-in-several-splits"}
+    assert set(kinds["group-in-several-splits"].samples) == {r.id for r in subjects[:6]}
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("warning: ")]
+    assert len(lines) == 2
+    assert "no validation part" in lines[0]
+    assert "3 of 8 groups have samples in several parts of the split: p0, p1, p2;" in lines[1]

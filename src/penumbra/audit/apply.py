@@ -17,6 +17,7 @@ from penumbra.audit.policy import Policy
 from penumbra.data.assignment import Assignment
 from penumbra.data.corrected import with_corrected_masks
 from penumbra.data.export.names import stems_of
+from penumbra.data.layouts.catalogue import strategy_of
 from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
 from penumbra.data.source import Source
@@ -68,7 +69,8 @@ def apply(
     ``NAME.csv`` writes a manifest that leaves samples out and points to corrected masks in
     ``NAME_masks/``, with ``NAME_account.json`` and ``.md``. Masks come first and the manifest last,
     under names made of their content, so that an earlier manifest of that name stays whole until it
-    is replaced.
+    is replaced. It pins the splits of a source that is a manifest, or whose layout is split as
+    given (`camvid`), and else none.
 
     Args:
         source: what is corrected.
@@ -172,6 +174,16 @@ def _write_beside(
     account = account_of(planned, changes, findings, settings)
     document = where.with_name(f"{where.stem}_account.json")
     write_account(account, document)
-    splits = {each.id: each.split for each in kept.records if each.split is not None}
-    write_manifest(where, with_corrected_masks(kept, masks), Assignment(splits), unassigned=True)
+    write_manifest(where, with_corrected_masks(kept, masks), _pinned(kept), unassigned=True)
     return account, document
+
+
+def _pinned(kept: Source) -> Assignment:
+    """Give the splits that the manifest pins: what a training on the source itself would take.
+
+    Those are a manifest's own, and those that a data set ships where its layout is split as given;
+    of any other layout the groups are split, and a shipped split may leak.
+    """
+    if not (kept.pinned or strategy_of(kept.layout) == "given"):
+        return Assignment({})
+    return Assignment({each.id: each.split for each in kept.records if each.split is not None})

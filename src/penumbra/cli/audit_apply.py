@@ -15,6 +15,7 @@ from penumbra.cli.session import (
     Target,
     class_names,
     command,
+    counted,
     say_findings,
     track,
     verb,
@@ -108,7 +109,7 @@ def apply(
     return Finished(
         document,
         (
-            f"Of {counts['samples']} samples {counts['left_out']} were left out and "
+            f"Of {counted(counts['samples'], 'sample')} {counts['left_out']} were left out and "
             f"{counts['masks_changed']} have another mask; {counts['kept']} stay."
             + (f" {counts['not_copied']} could not be copied." if counts["not_copied"] else ""),
             f"The corrected set is {applied.out}, the account {applied.account_file}.",

@@ -51,7 +51,7 @@ def benchmark(
     Differences are paired over groups, against the first run.
     """
     from penumbra.errors import SettingsError, expected
-    from penumbra.evaluation.benchmark import compare
+    from penumbra.evaluation.benchmark import check_threshold, compare
     from penumbra.evaluation.of_baseline import open_baseline
     from penumbra.evaluation.of_run import open_for_run, score_run
     from penumbra.inference.classical.catalogue import is_classical
@@ -59,6 +59,7 @@ def benchmark(
     from penumbra.storage import write_json
     from penumbra.training.run import Run
 
+    check_threshold(_THRESHOLD if threshold is None else threshold)
     if len({folder.resolve() for folder in run}) < len(run):
         raise SettingsError(
             expected("every --run", "another folder", "one that is given twice", "each run once")
@@ -120,12 +121,15 @@ def _short(comparison: Comparison) -> list[str]:
 
 def _lines(comparison: Comparison) -> list[str]:
     """Lay the comparison out as a table of plain text, then the images under the threshold."""
+    from penumbra.pages.words import count
+
     names = [result.name for result in comparison.runs]
     rows = [["", *names]]
     for metric, label in _SHOWN:
         rows.append([label, *(figure(result.overall.get(metric)) for result in comparison.runs)])
     rows.append(["average IoU", *(f"{result.average_iou:.3f}" for result in comparison.runs)])
-    for metric, label in _SHOWN[:2]:
+    # The first run is what the others are compared with.
+    for metric, label in _SHOWN[:2] if len(names) > 1 else ():
         differences = [figure(result.difference.get(metric)) for result in comparison.runs]
         rows.append([f"{label} − {names[0]}", *differences])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -137,7 +141,7 @@ def _lines(comparison: Comparison) -> list[str]:
         under = result.under_threshold
         lines.append("")
         lines.append(
-            f"{result.name}: {len(under)} of {result.n_images} images under IoU "
+            f"{result.name}: {len(under)} of {count(result.n_images, 'image')} under IoU "
             f"{comparison.threshold:g}" + (", worst first:" if under else ".")
         )
         lines += [f"  {image.iou:.3f}  {image.id}" for image in under[:_MOST]]

@@ -200,16 +200,26 @@ def presence_line(rule: dict[str, Any]) -> str:
         ...     "kept": True, "dice_before": 0.5, "dice_on_groups_left_out": 0.6,
         ...     "dice_after": 0.61, "n_images": 30, "n_empty": 12}})
         'Masks are emptied where head is below 0.4, parts under 0.2 % of the image go: Dice 0.500 before, 0.610 after, 0.600 on groups left out (30 images, 12 of them empty).'
+        >>> presence_line({"score": "area", "threshold": 0.0, "smallest": 0.0, "record": {
+        ...     "kept": True, "n_images": 3, "n_empty": 1}})
+        'No rule was kept: none was better than leaving every mask as it is (3 images, 1 of them empty).'
     """  # noqa: E501 - a doctest's line
     record = rule["record"]
-    facts = f"({record['n_images']} images, {record['n_empty']} of them empty)"
+    facts = f"({count(record['n_images'], 'image')}, {record['n_empty']} of them empty)"
     if not record["kept"]:
-        return f"No mask is changed: no rule was better on groups left out {facts}."
+        return f"No rule was kept: none was better on groups left out {facts}."
+    if not (rule["threshold"] or rule["smallest"]):
+        return f"No rule was kept: none was better than leaving every mask as it is {facts}."
     out = record["dice_on_groups_left_out"]
     judged = "" if out is None else f", {out:.3f} on groups left out"
+    does = []
+    if rule["threshold"]:
+        does.append(f"masks are emptied where {rule['score']} is below {rule['threshold']:.3g}")
+    if rule["smallest"]:
+        does.append(f"parts under {100 * rule['smallest']:.3g} % of the image go")
+    said = ", ".join(does)
     return (
-        f"Masks are emptied where {rule['score']} is below {rule['threshold']:.3g}, parts under "
-        f"{100 * rule['smallest']:.3g} % of the image go: Dice {record['dice_before']:.3f} before, "
+        f"{said[0].upper()}{said[1:]}: Dice {record['dice_before']:.3f} before, "
         f"{record['dice_after']:.3f} after{judged} {facts}."
     )
 

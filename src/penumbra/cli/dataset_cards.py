@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from penumbra.cli.session import Finished, command, say_findings, track
+from penumbra.cli.session import Finished, command, counted, say_findings, track
 
 
 def id_cards(
@@ -51,11 +51,12 @@ def id_cards(
         "backgrounds": len(made.photos) or "drawn",
         "findings": [finding.message for finding in findings],
     }
-    groups = f"{min(made.groups, count)} groups that share no template and no ground"
+    groups = f"{counted(min(made.groups, count), 'group')} that share no template and no ground"
+    photographs = counted(count, "photograph")
     return Finished(
         document,
         (
-            f"{count} photographs of {width}×{height} pixels with masks and corners, in {groups}.",
+            f"{photographs} of {width}×{height} pixels with masks and corners, in {groups}.",
             f"They are in {out}; the corners are in corners.csv.",
             f"Next: {command('split', f'folder:{out}', '--out', 'manifest.csv')}",
         ),

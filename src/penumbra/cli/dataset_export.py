@@ -14,6 +14,7 @@ from penumbra.cli.session import (
     Target,
     class_names,
     command,
+    counted,
     say_findings,
     track,
     verb,
@@ -64,8 +65,8 @@ def export(
     if not json:
         say_findings(exported.findings)
     lines = [
-        f"{exported.samples} of {len(opened)} samples of {opened.name}, {exported.masks} with "
-        f"masks, as {form.name}: {form.describe}.",
+        f"{exported.samples} of {counted(len(opened), 'sample')} of {opened.name}, "
+        f"{exported.masks} with masks, as {form.name}: {form.describe}.",
         f"They are in {out}.",
     ]
     if form.name in _OPENED_AS:

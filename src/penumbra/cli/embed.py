@@ -16,7 +16,7 @@ from penumbra.cli.segment import (
     Offline,
     load_segmenter,
 )
-from penumbra.cli.session import Finished, Json, check_source, command, say, track, verb
+from penumbra.cli.session import Finished, Json, check_source, command, counted, say, track, verb
 
 if TYPE_CHECKING:
     from penumbra.data.sample import Record
@@ -76,7 +76,8 @@ def embed(
     done = counts.computed + counts.disk
     given = ["--model", model, *(word for text in filters or () for word in ("--filter", text))]
     lines = [
-        f"{done} of {len(opened)} images embedded: {counts.computed} now, {counts.disk} before.",
+        f"{done} of {counted(len(opened), 'image')} embedded: {counts.computed} now, "
+        f"{counts.disk} before.",
         f"They are in {out}, {used / 2**20:.1f} MiB.",
         "Next: " + command("segment", "IMAGE", "--box", "X0,Y0,X1,Y1", *given, "--embeddings", out),
     ]

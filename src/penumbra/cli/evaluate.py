@@ -20,7 +20,9 @@ from penumbra.cli.session import (
     Target,
     Uncalibrated,
     command_line,
+    counted,
     note_few_groups,
+    note_threshold,
     now,
     predictor_options,
     say,
@@ -121,6 +123,7 @@ def evaluate(
     evaluate_otherwise.refuse(asked, "a run that needs no prompt")
     options = predictor_options(sampler, member, symmetry, uncalibrated)
     options |= {"threshold": threshold, "device": device}
+    note_threshold(run, threshold, uncalibrated=uncalibrated)
     if evaluate_otherwise.needs_no_training(run):
         passes.pop("--shift")
         evaluate_otherwise.refuse(passes | {"--uncalibrated": uncalibrated}, "a classical method")
@@ -176,7 +179,8 @@ def evaluate(
     return Finished(
         document,
         (
-            f"{evaluation.n_images} images of {evaluation.n_groups} groups: {figures}.",
+            f"{counted(evaluation.n_images, 'image')} of "
+            f"{counted(evaluation.n_groups, 'group')}: {figures}.",
             f"The report is {out / 'report.html'}, the numbers are {out / 'metrics.json'}.",
             *lines,
         ),

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from penumbra.cli.evaluate import figure
-from penumbra.cli.session import Finished, command_line, note_few_groups, now, say_findings, track
+from penumbra.cli.session import (
+    Finished,
+    command_line,
+    counted,
+    note_few_groups,
+    now,
+    say_findings,
+    track,
+)
 
 _BY_BOXES = {
     "share_inside": "inside the boxes",
@@ -82,7 +90,10 @@ def by_prompts(
         rows = [(kind, scores.overall[kind], _BY_MASKS) for kind in scores.kinds]
         images, groups = len(scores.of_kind(scores.kinds[0])), len(scores.groups)
         findings = scores.findings
-    lines = [f"{images} images of {groups} groups, prompted in {len(rows)} ways:"]
+    lines = [
+        f"{counted(images, 'image')} of {counted(groups, 'group')}, prompted in "
+        f"{counted(len(rows), 'way')}:"
+    ]
     lines += [f"  {kind:<13} {_figures(overall, names)}" for kind, overall, names in rows]
     return _finished(found.document, findings, lines, groups=groups, out=out, json=json)
 
@@ -96,8 +107,8 @@ def by_boxes(run: Path, source: str, out: Path, *, json: bool, **options: Any) -
     )
     known = sum(image.n_boxes > 0 for image in scores.images)
     lines = [
-        f"{scores.n_images} images of {scores.n_groups} groups, {known} of them with boxes and "
-        "none with a mask:",
+        f"{counted(scores.n_images, 'image')} of {counted(scores.n_groups, 'group')}, {known} of "
+        "them with boxes and none with a mask:",
         f"  {_figures(scores.overall, _BY_BOXES)}.",
     ]
     return _finished(document, scores.findings, lines, groups=scores.n_groups, out=out, json=json)

@@ -28,6 +28,7 @@ from penumbra.cli.session import (
     Seed,
     Symmetry,
     Uncalibrated,
+    note_threshold,
     predictor_options,
     say,
     track,
@@ -106,6 +107,7 @@ def predict(
     results: list[dict[str, Any]] = []
     learned = predictor.calibration
     withheld = None if learned is None else learned.withheld(predictor.sampler)
+    note_threshold(run, threshold, uncalibrated=uncalibrated)
     for note in _notes(predictor, withheld, keep):
         say(f"note: {note}")
     for finding in findings:
@@ -123,8 +125,10 @@ def predict(
         except (ImageFileError, FileNameError, NotFiniteError) as error:
             kinds = {ImageFileError: "unreadable", NotFiniteError: "not-finite"}
             kind = kinds.get(type(error), "unwritable")
-            findings.append({"kind": kind, "image": str(file), "message": str(error)})
-            say(f"error: {error}")
+            # What a network gives does not know of which file it is.
+            message = f"{file}: {error}" if isinstance(error, NotFiniteError) else str(error)
+            findings.append({"kind": kind, "image": str(file), "message": message})
+            say(f"error: {message}")
     document: dict[str, Any] = {"run": str(run), "out": str(out), "predictions": results}
     document |= {"findings": findings, "withheld": withheld}
     return Finished(document, _lines(results, len(files), out), code=1 if findings else 0)
@@ -141,14 +145,24 @@ def _notes(predictor: ImagePredictor, withheld: str | None, keep: int) -> Iterat
 
 
 def _lines(results: list[dict[str, Any]], files: int, out: Path) -> list[str]:
-    lines = [f"{len(results)} of {files} images segmented into {out}."]
+    from penumbra.pages.words import count
+
+    lines = [f"{len(results)} of {count(files, 'image')} segmented into {out}."]
     if any(result["flagged"] is not None for result in results):
         flagged = sum(bool(result["flagged"]) for result in results)
         lines[0] = f"{lines[0][:-1]}; {flagged} of them ask to be looked at."
+    made = [_crops(result) for result in results if "cards" in result["details"]]
+    if made:
+        within = sum(map(bool, made))
+        lines += [f"{count(sum(made), 'crop')} of cards in {within} of them."]
     if len(results) > 1:
         doubt = max(results, key=lambda result: result["mean_uncertainty"])
         lines += [f"Look first at {doubt['overlay']}: the mean doubt is highest there."]
     return lines
+
+
+def _crops(result: dict[str, Any]) -> int:
+    return sum(not card["refused"] for card in result["details"]["cards"])
 
 
 def _one(

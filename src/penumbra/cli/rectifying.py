@@ -44,6 +44,7 @@ QualityLimit = Annotated[
 ]
 
 _MOST_SIDE = 8192
+_ASSUMABLE = " --assume-sides crops it, that side placed by the ratio."
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ def refusals(cards: Sequence[dict[str, Any]], file: Path) -> list[dict[str, str]
         {
             "kind": "refused-crop",
             "image": str(file),
-            "message": f"no crop of {file.name}: {'; '.join(card['reasons'])}.",
+            "message": f"no crop of {file.name}: {'; '.join(card['reasons'])}."
+            + (_ASSUMABLE if card.get("assumable") else ""),
         }
         for card in cards
         if card["refused"]

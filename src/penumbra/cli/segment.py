@@ -12,7 +12,7 @@ import typer
 from penumbra.cli.images import image_files
 from penumbra.cli.prompts import Asked, chain_of
 from penumbra.cli.segmenting import EveryRegion, One, WhatIsAsked, each, why_nothing
-from penumbra.cli.session import Finished, Json, Seed, command, verb
+from penumbra.cli.session import Finished, Json, Seed, command, counted, verb
 
 if TYPE_CHECKING:
     from penumbra.imaging.filters import FilterChain
@@ -252,7 +252,7 @@ def _lines(
 ) -> list[str]:
     count = sum(result["objects"] for result in results)
     what = ("region" if everything else "object") + ("" if count == 1 else "s")
-    lines = [f"{len(results)} of {files} images segmented into {out}: {count} {what}."]
+    lines = [f"{len(results)} of {counted(files, 'image')} segmented into {out}: {count} {what}."]
     if not results:
         return lines
     if not count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -13,8 +14,13 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+_MARKUP = re.compile(r"\[(?=[a-z#/@][^\[]*?\])")
+
 Params = ParamSpec("Params")
 T = TypeVar("T")
+
+_STOPPED = {"": ("the keyboard", 130), "SIGTERM": ("the system (SIGTERM)", 143)}
+"""What stopped a verb, in words, and the exit status that shells give it: 128 + the signal."""
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; progress goes to stderr.")
@@ -87,13 +93,14 @@ def verb(function: Callable[Params, Finished]) -> Callable[Params, None]:
         except PenumbraError as error:
             _print_error(type(error).__name__, str(error), as_json=as_json)
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
+            by, status = _STOPPED.get(str(stop), _STOPPED[""])
             message = (
-                "Stopped by the keyboard. Nothing half-written was left; "
+                f"Stopped by {by}. Nothing half-written was left; "
                 "`penumbra train --resume` goes on with a training."
             )
             _print_error("Interrupted", message, as_json=as_json)
-            raise typer.Exit(130) from None
+            raise typer.Exit(status) from None
         if as_json:
             from penumbra.storage import json_ready
 
@@ -109,8 +116,12 @@ def verb(function: Callable[Params, Finished]) -> Callable[Params, None]:
 
 
 def _flowing(docstring: str | None) -> str:
-    """Give a docstring whose paragraphs are lines each, so that --help wraps them to the window."""
-    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    """Give a docstring whose paragraphs are lines each, so that --help wraps them to the window.
+
+    Square brackets are escaped: rich would take ``[sam]`` for a style, and swallow it.
+    """
+    text = _MARKUP.sub(r"\\[", inspect.cleandoc(docstring or ""))
+    paragraphs = text.split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
@@ -151,13 +162,40 @@ def say(text: str) -> None:
     typer.echo(text, err=True)
 
 
+def counted(amount: int, noun: str) -> str:
+    """Word an amount of things.
+
+    Examples:
+        >>> counted(1, "group"), counted(2, "group")
+        ('1 group', '2 groups')
+    """
+    from penumbra.pages.words import count
+
+    return count(amount, noun)
+
+
 def note_few_groups(groups: int) -> None:
     """Warn where intervals rest on too few groups."""
     from penumbra.evaluation.bootstrap import FEW_GROUPS
-    from penumbra.pages.words import count
 
     if groups < FEW_GROUPS:
-        say(f"note: intervals over {count(groups, 'group')} say little.")
+        say(f"note: intervals over {counted(groups, 'group')} say little.")
+
+
+def note_threshold(run: Path, threshold: float, *, uncalibrated: bool) -> None:
+    """Warn where a run's presence rule was chosen for masks at another threshold.
+
+    Raises:
+        RunError: the rule is damaged, or the run.
+    """
+    from penumbra.inference.presence import PresenceRule
+    from penumbra.training.run import Run
+
+    rule = None if uncalibrated else PresenceRule.read(run)
+    note = None if rule is None else rule.note_at(threshold)
+    # Masks of several classes show the likeliest one, whatever the threshold.
+    if note is not None and len(Run(run).model_json()["class_names"]) == 2:
+        say(f"note: {note} --uncalibrated leaves the rule aside.")
 
 
 def class_names(text: str | None) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from penumbra.cli.session import (
     Target,
     class_names,
     command,
+    counted,
     say_findings,
     track,
     verb,
@@ -116,11 +117,14 @@ def split(
         "pairs_kept_together": len(pairs),
         "findings": findings,
     }
-    parts = ", ".join(f"{counts[name]} {name} ({groups[name]} groups)" for name in counts)
+    parts = ", ".join(
+        f"{counts[name]} {name} ({counted(groups[name], 'group')})" for name in counts
+    )
     return Finished(
         document,
         (
-            f"{len(opened)} samples of {opened.name}: {parts}; strategy {strategy}, seed {seed}.",
+            f"{counted(len(opened), 'sample')} of {opened.name}: {parts}; strategy {strategy}, "
+            f"seed {seed}.",
             f"The manifest is {out}.",
             f"Next: {command('train', out, '--out', 'runs/NAME')}",
         ),

@@ -17,6 +17,7 @@ from penumbra.cli.session import (
     Seed,
     Symmetry,
     Uncalibrated,
+    note_threshold,
     predictor_options,
     say_findings,
     track,
@@ -48,7 +49,9 @@ def submit(
         str | None,
         typer.Option("--size", help="--to-masks without SOURCE: WIDTHxHEIGHT; 580x420."),
     ] = None,
-    split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = SplitName.all,
+    split: Annotated[
+        SplitName, typer.Option("--split", help="Which samples; a bare folder has no splits.")
+    ] = SplitName.all,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Least foreground probability of the mask.")
     ] = 0.5,
@@ -73,7 +76,8 @@ def submit(
     if to_masks is not None:
         if out is not None:
             raise SettingsError(expected("--out", "left out with --to-masks", out, "--to-masks"))
-        return _masks(run, source, to_masks, size, split)
+        _refuse_split(split, "--to-masks, since the table says which images")
+        return _masks(run, source, to_masks, size)
     if source is None or size is not None:
         got = "none" if source is None else f"--size {size}"
         raise SettingsError(
@@ -100,6 +104,7 @@ def _table(
     from penumbra.inference.submit import submit as write
 
     predictor = load_predictor(run, **options)
+    note_threshold(run, predictor.threshold, uncalibrated=not options["calibration"])
     images = _images(source, split, run=run)
     done = write(predictor, images, out, seed=seed, progress=track)
     if not json:
@@ -117,19 +122,28 @@ def _table(
     return Finished(document, lines, code=1 if done.findings else 0)
 
 
-def _masks(
-    table: Path, source: str | None, out: Path, size: str | None, split: SplitName
-) -> Finished:
+def _refuse_split(split: SplitName, why: str) -> None:
+    """Refuse a choice of samples that would be without effect."""
+    from penumbra.errors import SettingsError, expected
+
+    if split is not SplitName.all:
+        raise SettingsError(
+            expected("--split", f"left out with {why}", split.value, "leaving it out")
+        )
+
+
+def _masks(table: Path, source: str | None, out: Path, size: str | None) -> Finished:
     from penumbra.data.submission import KAGGLE_SIZE, read_submission
     from penumbra.data.submission_masks import parse_size, write_masks
     from penumbra.errors import SettingsError, SourceError, expected
+    from penumbra.pages.words import count
 
     if source is not None and size is not None:
         raise SettingsError(expected("--size", "left out where SOURCE is given", size, "SOURCE"))
     submission = read_submission(table, size=parse_size(size) if size else KAGGLE_SIZE)
     size_of = None
     if source is not None:
-        images = {image.name: image.read for image in _images(source, split)}
+        images = {image.name: image.read for image in _images(source, SplitName.all)}
 
         def size_of(name: str) -> tuple[int, int]:
             if name not in images:
@@ -143,7 +157,12 @@ def _masks(
     say_findings(findings)
     document: dict[str, Any] = {"table": str(table), "out": str(out), "masks": written}
     document["findings"] = [finding.to_json() for finding in findings]
-    lines = [f"{written} of {len(submission)} masks are in {out}, as NAME_mask.png."]
+    lines = [f"{written} of {count(len(submission), 'mask')} are in {out}, as NAME_mask.png."]
+    if source is None:
+        height, width = submission.size
+        why = "of --size" if size else "the challenge's; --size or SOURCE says another"
+        lines.append(f"They are {width}×{height} pixels, {why}.")
+        document["size"] = [height, width]
     return Finished(document, lines, code=1 if findings else 0)
 
 
@@ -154,6 +173,7 @@ def _images(source: str, split: SplitName, *, run: Path | None = None) -> list[N
     from penumbra.inference.submit import NamedImage
 
     if _is_bare(Path(source)):
+        _refuse_split(split, f"{source}, a bare folder of images, which has no splits")
         files = in_natural_order(p for p in Path(source).iterdir() if looks_like_image(p))
         return [NamedImage(file.stem, functools.partial(read_image, file)) for file in files]
     opened = _opened(source, split, run)

@@ -16,6 +16,7 @@ from penumbra.cli.session import (
     class_names,
     command,
     command_line,
+    counted,
     track,
     verb,
 )
@@ -128,7 +129,7 @@ def train(
     return Finished(
         trained.to_json(),
         (
-            f"Best validation Dice {score} after {trained.epochs} epochs "
+            f"Best validation Dice {score} after {counted(trained.epochs, 'epoch')} "
             f"({trained.seconds / 60:.1f} min).",
             f"The run is {out}.",
             "Next: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from penumbra.cli.session import Finished, command, command_line, track
+from penumbra.cli.session import Finished, command, command_line, counted, track
 
 _PREFIX = "sam:"
 _EXPERIMENT = "experiment.yaml"
@@ -105,8 +105,8 @@ def tune_run(
     return Finished(
         trained.to_json(),
         (
-            f"Best validation Dice of first prompts {score} after {trained.epochs} epochs "
-            f"({trained.seconds / 60:.1f} min).",
+            f"Best validation Dice of first prompts {score} after "
+            f"{counted(trained.epochs, 'epoch')} ({trained.seconds / 60:.1f} min).",
             f"The run is {out}.",
             "Next: " + command("segment", "IMAGE", "--box", "x0,y0,x1,y1", "--model", out),
         ),

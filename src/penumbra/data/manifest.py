@@ -167,8 +167,9 @@ def read_manifest(
         for row in rows
     )
     masks = {row["id"]: _beside(file, row[MASK]) for row in rows if row.get(MASK)}
-    opened = with_corrected_masks(replace(source, records=chosen), masks)
-    return opened, _assignment(file, rows)
+    assignment = _assignment(file, rows)
+    pinned = replace(source, records=chosen, pinned=bool(assignment.splits))
+    return with_corrected_masks(pinned, masks), assignment
 
 
 def _assignment(file: Path, rows: list[_Row]) -> Assignment:

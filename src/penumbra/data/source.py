@@ -43,6 +43,7 @@ class Source(Sequence[Sample]):
         findings: what was noticed while the folder was listed.
         read_boxes: gives a record's boxes, (N, 4) float32 xyxy in the pixels of an image of that
             (H, W); ``None`` where the record has none, and where the layout knows no boxes.
+        pinned: whether the records' splits are a manifest's, not what the data set ships.
     """
 
     layout: str
@@ -56,6 +57,7 @@ class Source(Sequence[Sample]):
     target: str | None = None
     findings: tuple[Finding, ...] = ()
     read_boxes: ReadBoxes | None = None
+    pinned: bool = False
 
     def __len__(self) -> int:
         return len(self.records)

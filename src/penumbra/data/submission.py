@@ -20,6 +20,7 @@ COLUMNS = ("img", "pixels")
 """The columns of a submission; the table of training masks has `subject` before them."""
 KAGGLE_SIZE = (420, 580)
 """(height, width) of every frame of the challenge."""
+_FORMULA = ("=", "+", "-", "@")
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,34 @@ def read_submission(path: str | Path, *, size: tuple[int, int] = KAGGLE_SIZE) ->
     return Submission(file, runs, size)
 
 
+def check_row_name(name: str) -> None:
+    """Refuse a name that a spreadsheet would take for a formula and compute.
+
+    The challenge's images are numbers from 1. A quotation mark before a name would make it safe,
+    and another name that no challenge knows.
+
+    Args:
+        name: of an image, as it would stand in the column `img`.
+
+    Raises:
+        SourceError: it begins with ``=``, ``+``, ``-`` or ``@``, spaces before it aside.
+
+    Examples:
+        >>> check_row_name("17"), check_row_name("1-a")
+        (None, None)
+    """
+    if name.lstrip().startswith(_FORMULA):
+        raise SourceError(
+            expected(
+                "the name of every row",
+                f"one that no spreadsheet takes for a formula, so none that begins with "
+                f"{', '.join(_FORMULA)}",
+                repr(name[:80]),
+                "renaming the image's file; the challenge's are numbers from 1",
+            )
+        )
+
+
 def write_submission(
     path: str | Path,
     masks: Iterable[tuple[str | int, ArrayLike | None]],
@@ -115,7 +144,8 @@ def write_submission(
 
     Raises:
         SettingsError: a mask is not (H, W) or holds other values.
-        SourceError: an image comes twice, or masks are of several sizes where one is asked for.
+        SourceError: an image comes twice, a spreadsheet would take its name for a formula, or
+            masks are of several sizes where one is asked for.
         StorageError: the file cannot be written.
 
     Examples:
@@ -133,6 +163,7 @@ def write_submission(
     size: tuple[int, ...] | None = None
     for image, mask in masks:
         name, shape = str(image), size if mask is None else np.shape(mask)
+        check_row_name(name)
         if name in seen or (one_size and size is not None and shape != size):
             raise SourceError(
                 expected(

@@ -77,11 +77,13 @@ class Refused:
         reasons: sentences, the gravest first; at least one.
         corners: where four sides were found nevertheless.
         quality: what was measured, where four sides were found.
+        assumable: whether `RectifySettings.assume_sides` would crop it all the same.
     """
 
     reasons: tuple[str, ...]
     corners: Corners | None = None
     quality: Quality | None = None
+    assumable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give the reasons, and what was measured."""
@@ -90,6 +92,7 @@ class Refused:
             "reasons": list(self.reasons),
             "corners": None if self.corners is None else self.corners.to_json(),
             "quality": None if self.quality is None else self.quality.to_json(),
+            "assumable": self.assumable,
         }
 
 
@@ -193,7 +196,11 @@ def _one(
         # Such a quad may be of any size, and its crop too.
         return Refused(shape.reasons(max(settings.limit, 1e-9)), corners, shape)
     if corners.assumed and not settings.assume_sides:
-        return Refused((_cut_off(corners), *shape.reasons(settings.limit)), corners, shape)
+        # Whether it would be cropped is found out, not foretold: the crop may be blurred, too.
+        assuming = settings.model_copy(update={"assume_sides": True})
+        fits = isinstance(_one(image, prediction, area, assuming), Rectified)
+        cut = f"its {corners.assumed[0]} side is outside the frame"
+        return Refused((cut, *shape.reasons(settings.limit)), corners, shape, assumable=fits)
     size = crop_size(corners.points, settings)
     matrix = homography(corners.points, size)
     known = known_pixels(matrix, size, prediction.mask.shape)
@@ -205,13 +212,6 @@ def _one(
         return Refused(quality.reasons(settings.limit), corners, quality)
     unsure = np.where(known, warp(doubt, matrix, size, finer=finer), most).astype(np.float32)
     return Rectified(crop, np.clip(unsure, 0, most), corners, matrix, quality, most)
-
-
-def _cut_off(corners: Corners) -> str:
-    return (
-        f"its {corners.assumed[0]} side is outside the frame (assume_sides would crop it, that "
-        "side placed by the ratio)"
-    )
 
 
 def _doubt(prediction: Prediction) -> tuple[NDArray[np.float32], float]:

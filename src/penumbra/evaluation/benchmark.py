@@ -100,13 +100,22 @@ class Comparison:
         return pd.DataFrame(rows)
 
 
-def _check(evaluations: Mapping[str, Evaluation], threshold: float) -> None:
-    if not evaluations:
-        raise SettingsError(expected("the runs", "at least one", "none", "--run RUN"))
+def check_threshold(threshold: float) -> None:
+    """Refuse what is no IoU, before runs are scored.
+
+    Raises:
+        SettingsError: it is outside [0, 1].
+    """
     if not 0 <= threshold <= 1:
         raise SettingsError(
             expected("`threshold`", "an IoU between 0 and 1", threshold, "a threshold such as 0.9")
         )
+
+
+def _check(evaluations: Mapping[str, Evaluation], threshold: float) -> None:
+    if not evaluations:
+        raise SettingsError(expected("the runs", "at least one", "none", "--run RUN"))
+    check_threshold(threshold)
     (first, reference), *others = evaluations.items()
     for name, evaluation in others:
         if evaluation.settings != reference.settings:

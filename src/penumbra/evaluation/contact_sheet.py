@@ -93,7 +93,7 @@ def write_contact_sheet(
         return Section(title, tuple(frames))
 
     sheet = contact_sheet(
-        [section("Good: highest Dice", good), section("Missed: lowest Dice", missed)],
+        [section("Best of each group in turn", good), section("Missed: lowest Dice", missed)],
         columns=columns,
         keys=KEYS,
     )

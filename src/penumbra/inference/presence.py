@@ -17,6 +17,8 @@ from penumbra.storage import write_json
 
 PRESENCE_FILE = "presence.json"
 PRESENCE_VERSION = 1
+CHOSEN_AT = 0.5
+"""Least foreground probability of the masks that a rule is chosen for."""
 
 PresenceScore = Literal["head", "area"]
 """What is held against the threshold: the probability by the presence head, or the mask's share of
@@ -76,6 +78,25 @@ class PresenceRule(BaseModel):
             )  # fmt: skip
         emptied = score < self.threshold and bool(kept.any())
         return Judged(np.zeros_like(kept) if score < self.threshold else kept, emptied)
+
+    def note_at(self, threshold: float) -> str | None:
+        """Give a sentence where masks are made at another threshold than the rule was chosen for.
+
+        Args:
+            threshold: least foreground probability of the masks.
+
+        Examples:
+            >>> PresenceRule(smallest=0.01).note_at(0.5) is None
+            True
+            >>> PresenceRule(smallest=0.01).note_at(0.3)
+            'the presence rule was chosen for masks at threshold 0.5, and is applied at 0.3.'
+        """
+        if self.does_nothing or threshold == CHOSEN_AT:
+            return None
+        return (
+            f"the presence rule was chosen for masks at threshold {CHOSEN_AT:g}, and is applied at "
+            f"{threshold:g}."
+        )
 
     def check_weights(self, digest: str) -> None:
         """Refuse to go with other weights than those it was chosen for.

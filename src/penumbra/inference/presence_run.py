@@ -8,7 +8,7 @@ from pathlib import Path
 from penumbra.data.source import Source
 from penumbra.errors import ImageFileError, NotFiniteError, SourceError, expected
 from penumbra.inference.predictor import Predictor
-from penumbra.inference.presence import PresenceRule
+from penumbra.inference.presence import CHOSEN_AT, PresenceRule
 from penumbra.inference.presence_fit import Outlined, fit_presence
 from penumbra.models.storage import WEIGHTS_FILE
 from penumbra.models.weights import digest_of
@@ -66,7 +66,9 @@ def choose_presence(
         SourceError: no sample has a mask that can be read.
     """
     folder = Path(run)
-    predictor = Predictor.load(folder, presence=False, calibration=calibrated, device=device)
+    predictor = Predictor.load(
+        folder, presence=False, calibration=calibrated, threshold=CHOSEN_AT, device=device
+    )
     images = list(outlined(predictor, source, seed=seed, progress=progress))
     if not images:
         raise SourceError(

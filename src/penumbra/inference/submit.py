@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penumbra.data.sample import Finding
-from penumbra.data.submission import write_submission
+from penumbra.data.submission import check_row_name, write_submission
 from penumbra.errors import (
     ImageFileError,
     NotFiniteError,
@@ -74,7 +74,7 @@ def submit(
 
     Raises:
         SettingsError: the predictor has more than two classes.
-        SourceError: two images have one name.
+        SourceError: two images have one name, or one has a name that a spreadsheet would compute.
         StorageError: the file cannot be written.
     """
     if len(predictor.class_names) != 2:
@@ -114,9 +114,10 @@ def _mask(
 
 
 def _check_names(images: Sequence[NamedImage]) -> None:
-    """Refuse names that meet, before the hours that the images may cost."""
+    """Refuse names that meet or are formulas, before the hours that the images may cost."""
     seen: set[str] = set()
     for image in images:
+        check_row_name(image.name)
         if image.name in seen:
             raise SourceError(
                 expected("the names of the images", "each there once", f"{image.name} twice",

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from penumbra.data.download.fetch import fetch
-from penumbra.errors import ModelError, expected
+from penumbra.errors import ModelError, StorageError, expected
 from penumbra.models.weights import digest_of
 
 HUB = "hub:"
@@ -105,6 +105,7 @@ def load_pretrained(network: nn.Module, where: str) -> tuple[str, ...]:
         ModelError: the network takes none; the file is missing, damaged, too large, of another
             hash, holds more than tensors, or is of another variant.
         DownloadError: an address could not be fetched.
+        StorageError: what was fetched cannot be kept.
     """
     if not isinstance(network, TakesWeights):
         raise ModelError(
@@ -124,6 +125,7 @@ def locate(where: str) -> Path:
     Raises:
         ModelError: it is not there, or has another hash.
         DownloadError: it could not be fetched.
+        StorageError: what was fetched cannot be kept.
     """
     origin = Origin.parse(where)
     if origin.kind == "hub":
@@ -202,10 +204,10 @@ def _from_hub(origin: Origin) -> Path:
                 )
             )
         except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-            reason = reason if local else str(error).splitlines()[0]
+            reason = reason if local else (str(error).splitlines() or [repr(error)])[0]
     raise ModelError(
         expected(f"model.safetensors of {origin.place}", "on the hub, or at hand", reason,
-                 "fetching that file on a machine with a network, and naming its path")
+                 "weights: PATH, that file from a machine with a network, or leaving weights out")
     )  # fmt: skip
 
 
@@ -213,18 +215,25 @@ def _from_url(origin: Origin) -> Path:
     digest = str(origin.sha256)
     suffix = PurePosixPath(urlsplit(origin.place).path).suffix
     target = _cache() / f"{digest}{suffix}"
-    if target.is_file() and digest_of(target) == digest:
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Beside its place under another name, so that what stands under a hash has that hash.
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        fetched = fetch(origin.place, Path(folder) / target.name, max_bytes=_MOST_BYTES)
-        if fetched.sha256 != digest:
-            raise ModelError(
-                expected(f"the SHA-256 of {origin.place}", digest, fetched.sha256,
-                         "the hash that its makers publish; nothing was kept")
-            )  # fmt: skip
-        fetched.path.replace(target)
+    try:
+        if target.is_file() and digest_of(target) == digest:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside its place under another name, so that what stands under a hash has that hash.
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            fetched = fetch(origin.place, Path(folder) / target.name, max_bytes=_MOST_BYTES)
+            if fetched.sha256 != digest:
+                raise ModelError(
+                    expected(f"the SHA-256 of {origin.place}", digest, fetched.sha256,
+                             "the hash that its makers publish; nothing was kept")
+                )  # fmt: skip
+            fetched.path.replace(target)
+    except OSError as error:
+        raise StorageError(
+            expected(f"the folder of fetched weights, {target.parent},", "writable, with room",
+                     error.strerror or repr(error), "XDG_CACHE_HOME=FOLDER, or fetching the file "
+                     "by hand and naming its path")
+        ) from error  # fmt: skip
     return target
 
 

@@ -20,11 +20,15 @@ from penumbra.models.foreign import (
 )
 from penumbra.models.storage import StoredModel
 from penumbra.models.unet.blocks import pad_to_multiple
+from penumbra.pages.words import count
 
 __all__ = ["Wrapped", "import_module_class", "refuse_code_in"]
 
 _TRIAL = 64
 """Least side of the image that a module is tried on when it is built."""
+
+_LARGER = (128, 224, 256, 512)
+"""Sides that are tried where that one does not do, so that the error names one that does."""
 
 
 class Wrapped(StoredModel):
@@ -104,7 +108,7 @@ class Wrapped(StoredModel):
         if logits.ndim == 4 and logits.shape[1:] == wanted:
             return
         if logits.ndim != 4 or logits.shape[1] != self.n_classes:
-            try_ = f"keywords that make it give {self.n_classes} classes"
+            try_ = f"keywords that make it give {count(self.n_classes, 'class')}"
         else:
             ratio = padded.shape[-2] / max(1, logits.shape[-2])
             try_ = "a network that keeps the size, or another `multiple`"
@@ -119,13 +123,11 @@ class Wrapped(StoredModel):
     def _try_out(self) -> None:
         """Send a small image through, in evaluation and without a trace."""
         side = self.multiple * -(-_TRIAL // self.multiple)
-        ramp = torch.linspace(-1, 1, side)
-        image = (ramp[:, None] * ramp).expand(1, self.n_channels, side, side).contiguous()
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                logits = self(image)
+                logits = self(_trial(self.n_channels, side))
         except FAILS as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelError(
@@ -133,8 +135,7 @@ class Wrapped(StoredModel):
                     f"{self.target}",
                     f"a network for images (N, {self.n_channels}, {side}, {side})",
                     f"an error from it ({reason[0]})",
-                    f"keywords for {self.n_channels} channels (image.channels: 3 for a network of "
-                    "colour), or a larger `multiple`",
+                    self._remedy(side),
                 )
             ) from error
         self.train(was_training)
@@ -143,6 +144,32 @@ class Wrapped(StoredModel):
                 expected(f"the output of {self.target}", "finite with its initial weights",
                          "NaN or infinity", "looking for a division or a logarithm in it")
             )  # fmt: skip
+
+    def _remedy(self, side: int) -> str:
+        """Say what the module would take instead, where something else is taken."""
+        for channels in sorted({1, 3} - {self.n_channels}):
+            if self._takes(channels, side):
+                given = count(self.n_channels, "channel")
+                return f"image.channels: {channels}, or keywords for {given}"
+        for larger in _LARGER:
+            fits = larger > side and not larger % self.stride
+            if fits and self._takes(self.n_channels, larger):
+                return f"multiple: {larger}"
+        return "looking for the error in its forward"
+
+    def _takes(self, channels: int, side: int) -> bool:
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                self.module(_trial(channels, side))
+        except FAILS:
+            return False
+        return True
+
+
+def _trial(channels: int, side: int) -> Tensor:
+    """Give the image (1, C, H, W) that a module is tried on: a ramp, no value there twice."""
+    ramp = torch.linspace(-1, 1, side)
+    return (ramp[:, None] * ramp).expand(1, channels, side, side).contiguous()
 
 
 def _check(multiple: int, stride: int, output: str) -> None:

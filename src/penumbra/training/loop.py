@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
+from penumbra.data.split_findings import split_findings
 from penumbra.errors import ModelError, RunError, SettingsError, expected
 from penumbra.imaging.filters import FilterChain
 from penumbra.inference.backend import choose_device, choose_precision
@@ -174,6 +175,7 @@ class _Training:
         if plan.val is not None:
             self.val, _, more = usable(plan.val, plan.preprocess, progress=progress)
             self.findings += more
+        self.findings += split_findings(plan.source, plan.assignment)
         self.budget = Budget(self.settings, steps_per_epoch=len(self.sampler))
         self.keeper = Keeper(
             run.folder,
@@ -229,7 +231,8 @@ class _Training:
             reason = str(error).splitlines()[0] if str(error) else repr(error)
             raise ModelError(
                 expected("the network", f"one that takes images {tuple(batch.shape)}", reason,
-                         f"arguments for {plan.channels} channels, or another image.size")
+                         f"model.arguments for {count(plan.channels, 'channel')}, or another "
+                         "image.size")
             ) from error  # fmt: skip
 
     def _begin(self) -> None:

@@ -10,17 +10,22 @@ import warnings
 from collections.abc import Iterator
 
 import torch
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 @contextlib.contextmanager
 def passed_on_keyboard() -> Iterator[None]:
-    """Pass Ctrl-C on: Lightning turns it into an exit, and leaves the signal ignored."""
+    """Pass Ctrl-C on: Lightning turns it into an exit, and leaves the signal ignored.
+
+    A request of the system to end (SIGTERM) is passed on too, as ``KeyboardInterrupt("SIGTERM")``.
+    """
     ours = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT) if ours else None
     try:
         yield
     except SystemExit as stop:
-        raise KeyboardInterrupt from stop
+        reason = ("SIGTERM",) if isinstance(stop, SIGTERMException) else ()
+        raise KeyboardInterrupt(*reason) from stop
     finally:
         if ours:
             signal.signal(signal.SIGINT, handler)

@@ -7,7 +7,6 @@ import csv
 import functools
 import io
 import multiprocessing
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -22,12 +21,16 @@ from penumbra.data.cards.photograph import CardPhoto, Draw, photograph
 from penumbra.data.cards.photos import Photos
 from penumbra.data.cards.quads import Geometry
 from penumbra.data.cards.table import COLUMNS, CORNERS_FILE, SETTINGS_FILE
-from penumbra.errors import SettingsError, StorageError, expected
+from penumbra.data.made_set import MadeSet
+from penumbra.errors import SettingsError, expected
 from penumbra.progress import Progress, silent
 from penumbra.storage import write_json
 
-_PARTS = (SETTINGS_FILE, "images", "masks", CORNERS_FILE, "groups.csv")
-_CLAIM = ".id_cards.part"
+_SET = MadeSet(
+    what="set of cards",
+    settings=SETTINGS_FILE,
+    parts=("images", "masks", CORNERS_FILE, "groups.csv"),
+)
 _VERSION = 1
 _SIDES = (64, 8192)
 _MOST_JOBS = 256
@@ -168,37 +171,6 @@ def _write_set(made: CardSet, folder: Path, jobs: int, progress: Progress) -> No
     write_json(folder / SETTINGS_FILE, settings)
 
 
-def _check_target(out: Path) -> None:
-    if out.is_dir() and not any((out / name).is_file() for name in (SETTINGS_FILE, _CLAIM)):
-        if any(out.iterdir()):
-            raise StorageError(
-                expected(
-                    f"{out}",
-                    "empty, or an earlier set of cards",
-                    "a folder with other files, which are left alone",
-                    "an empty folder for --out",
-                )
-            )
-    elif out.exists() and not out.is_dir():
-        raise StorageError(
-            expected(f"{out}", "a folder, or nothing yet", "a file", "another --out")
-        )
-
-
-def _replace(staged: Path, out: Path) -> None:
-    """Move the finished set into place: the old settings go first, the new ones come last."""
-    out.mkdir(parents=True, exist_ok=True)
-    claim, old = out / _CLAIM, staged / "old"
-    claim.touch()
-    old.mkdir()
-    for name in _PARTS:
-        if (out / name).exists():
-            (out / name).replace(old / name)
-    for name in reversed(_PARTS):
-        (staged / name).replace(out / name)
-    claim.unlink()
-
-
 def make_id_cards(
     out: Path | str,
     *,
@@ -252,19 +224,6 @@ def make_id_cards(
         geometry=Geometry() if geometry is None else read_geometry(geometry),
         photos=Photos() if backgrounds is None else Photos.of(backgrounds),
     )
-    _check_target(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-            _write_set(made, Path(beside), jobs, progress)
-            _replace(Path(beside), out)
-    except OSError as error:
-        raise StorageError(
-            expected(
-                str(out),
-                "writable, with room for the set",
-                error.strerror or repr(error),
-                "another --out, or freeing space; nothing half-written was left behind",
-            )
-        ) from error
+    with _SET.replacing(out) as staged:
+        _write_set(made, staged, jobs, progress)
     return made

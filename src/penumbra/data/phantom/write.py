@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,33 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from penumbra.data.made_set import MadeSet
 from penumbra.data.phantom.sample import KINDS, PhantomKind, PhantomSample, phantom_sample
-from penumbra.errors import SettingsError, StorageError, expected
+from penumbra.errors import SettingsError, expected
 from penumbra.progress import Progress, silent
 
 SETTINGS_FILE = "phantom.json"
 _FOLDERS = ("images", "masks", "truth", "readers")
-_PARTS = (SETTINGS_FILE, "images", "masks", "truth", "readers", "groups.csv")
-_CLAIM = ".phantom.part"
+_SET = MadeSet(what="phantom set", settings=SETTINGS_FILE, parts=(*_FOLDERS, "groups.csv"))
 _VERSION = 1
-
-
-def _check_target(out: Path) -> None:
-    if not out.exists() or any((out / name).is_file() for name in (SETTINGS_FILE, _CLAIM)):
-        return
-    if not out.is_dir():
-        raise StorageError(
-            expected(f"{out}", "a folder, or nothing yet", "a file", "another --out")
-        )
-    if any(out.iterdir()):
-        raise StorageError(
-            expected(
-                f"{out}",
-                "empty, or an earlier phantom set",
-                "a folder with other files, which are left alone",
-                "an empty folder for --out",
-            )
-        )
 
 
 def _check_request(count: int, kinds: Sequence[str]) -> None:
@@ -101,25 +82,6 @@ def _write_set(
     (folder / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def _replace(staged: Path, out: Path) -> None:
-    """Move the finished set into place so that two sets are never taken for one.
-
-    The old settings and images go first and the new ones come last: at no moment, whatever kills
-    the program, do images of one set lie beside parts of another, nor settings beside parts that
-    they do not describe. A hidden file claims `out` in between.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    claim, old = out / _CLAIM, staged / "old"
-    claim.touch()
-    old.mkdir()
-    for name in _PARTS:
-        if (out / name).exists():
-            (out / name).replace(old / name)
-    for name in reversed(_PARTS):
-        (staged / name).replace(out / name)
-    claim.unlink()
-
-
 def make_phantom(
     out: Path | str,
     *,
@@ -161,20 +123,6 @@ def make_phantom(
     """
     out = Path(out)
     _check_request(count, kinds)
-    _check_target(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-            staged = Path(beside)
-            _write_set(staged, count=count, size=size, seed=seed, kinds=kinds, progress=progress)
-            _replace(staged, out)
-    except OSError as error:
-        raise StorageError(
-            expected(
-                str(out),
-                "writable, with room for the set",
-                error.strerror or repr(error),
-                "another --out, or freeing space; nothing half-written was left behind",
-            )
-        ) from error
+    with _SET.replacing(out) as staged:
+        _write_set(staged, count=count, size=size, seed=seed, kinds=kinds, progress=progress)
     return out

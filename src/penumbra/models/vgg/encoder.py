@@ -21,6 +21,7 @@ from penumbra.models.vgg.layout import (
     stage_channels,
     variant_name,
 )
+from penumbra.pages.words import count
 
 _DEPTH = 16
 _PREFIX = "features."
@@ -178,7 +179,8 @@ class VGGNetwork(StoredModel):
         if self.width != VGG_WIDTH or stem not in (1, 3):
             raise ModelError(
                 expected("a network for weights from elsewhere", "as wide as VGG, with images of 1 "
-                         "or 3 channels", f"width {self.width}, {self.n_channels} channels",
+                         "or 3 channels",
+                         f"width {self.width}, {count(self.n_channels, 'channel')}",
                          "leaving `width` out of model.arguments, or model.weights")
             )  # fmt: skip
         found = recognise(shapes)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from penumbra.data.manifest import write_manifest
 from penumbra.data.sample import Finding
+from penumbra.data.split_findings import split_findings
 from penumbra.errors import RunError, SettingsError, expected
 from penumbra.inference.backend import choose_precision
 from penumbra.models.storage import PROMPTABLE
@@ -128,6 +129,7 @@ class _Tuning:
         if plan.val is not None:
             self.val, more = self._prepared(plan.val, progress)
             self.findings += more
+        self.findings += split_findings(plan.source, plan.assignment)
         self.sampler = EpochSampler(
             [True] * len(self.samples),
             seed=self.training.seed,
