@@ -32,22 +32,22 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update",
          "--disable-sync"]  # fmt: skip
 MOST_BYTES = 300_000
-SIDE = 160
+SIDE = 128
 KIND = "xray"
 SHOWN = "xray_00002.png"
 
 
-def trained(folder: Path, *, smoke: bool) -> Path:
+def trained(folder: Path, *, minutes: float, smoke: bool) -> Path:
     """Make phantoms and train a small network on them; gives the run."""
     make_phantom(folder / "set", count=12 if smoke else 150, size=SIDE, seed=3, kinds=(KIND,))
-    training: dict[str, Any] = {"max_minutes": 2.0, "samples_per_epoch": 128, "threads": 2}
+    training: dict[str, Any] = {"max_minutes": minutes, "samples_per_epoch": 64, "threads": 2}
     if smoke:
         training = {"epochs": 1, "samples_per_epoch": 8, "threads": 1}
     experiment = Experiment.parse(
         {
             "source": f"folder:{folder / 'set'}",
             "image": {"size": SIDE},
-            "model": {"arguments": {"width": 4 if smoke else 16}},
+            "model": {"arguments": {"width": 4 if smoke else 8}},
             "training": training,
         }
     )
@@ -76,7 +76,7 @@ def kept(picture: bytes, path: Path) -> None:
     colours = 256
     while True:
         packed = io.BytesIO()
-        small = image.quantize(colours, dither=Image.Dither.NONE)
+        small = image.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         small.save(packed, "PNG", optimize=True)
         if packed.tell() <= MOST_BYTES or colours <= 32:
             break
@@ -151,12 +151,13 @@ def main() -> None:
     """Make the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="seconds of training, kept nowhere")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of training")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as held:
         work = Path(held)
         folder = work / "images" if given.smoke else ROOT / "docs" / "images"
-        run = trained(work, smoke=given.smoke)
+        run = trained(work, minutes=given.minutes, smoke=given.smoke)
         with served(run) as addresses:
             pictures(addresses, work / "set" / "images" / SHOWN, folder, given.chromium)
 

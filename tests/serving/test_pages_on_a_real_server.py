@@ -67,6 +67,16 @@ def page(browser, addresses):
     assert not wrong
 
 
+@pytest.fixture(scope="module")
+def cell_png():
+    """A bright cell whose edge is soft, so that a threshold has something to move."""
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    grey = 60 + 130 * np.exp(-((rows - 20) ** 2 + (columns - 22) ** 2) / 160)
+    held = io.BytesIO()
+    Image.fromarray(grey.astype(np.uint8)).save(held, "PNG")
+    return held.getvalue()
+
+
 def file_of(png, name="cell.png"):
     held = io.BytesIO()
     Image.open(io.BytesIO(png)).save(held, "TIFF" if name.endswith("tif") else "PNG")
@@ -125,7 +135,7 @@ def test_the_studio_segments_moves_its_threshold_and_saves(page, addresses, cell
     plain = heat(page)
     page.check("input[name=layer][value='probability']")
     assert heat(page) > plain + 20
-    assert asked == [], "nothing of this needs the server"
+    assert not [each for each in asked if "/v1/" in each], "nothing of this needs the server"
     with page.expect_download() as waiting:
         page.keyboard.press("d")
     waiting.value.save_as(tmp_path / "all.zip")
@@ -181,6 +191,7 @@ def test_the_streamlit_app_draws_uploads_and_saves(page, addresses, cell_png):
     chooser = page.locator("input[type=file]")
     chooser.set_input_files(file_of(cell_png, "cell.tif"))
     page.get_by_text("48 × 40").wait_for()
+    page.wait_for_selector(".pc-scale:visible")
     assert page.locator(".pc-scale:visible").count() == 1
     page.get_by_text("Area of").first.wait_for()
     # The threshold under the image is the browser's own business.
