@@ -48,6 +48,7 @@ def place(page, x, y, width=320, height=240):
 def colour(page, x, y):
     """What is on the screen over a pixel of the image."""
     left, top = place(page, x, y)
+    page.wait_for_function("() => document.getAnimations().length === 0")
     page.wait_for_function("() => new Promise((done) => requestAnimationFrame(() => done(true)))")
     shot = page.screenshot(clip={"x": left - 1, "y": top - 1, "width": 3, "height": 3})
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), dtype=float)
