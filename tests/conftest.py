@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is: tests run side by side.
+settings.register_profile("penumbra", deadline=None)
+settings.load_profile("penumbra")
 
 
 def _real_data_root() -> Path:
