@@ -1,18 +1,20 @@
 """Load on the server from a second process: beside the predictor alone, in overload, and LitServe.
 
-    python benchmarks/serving_load.py            measure (six minutes), write docs/results.md
+    python benchmarks/serving_load.py            measure (seven minutes), write docs/results.md
     python benchmarks/serving_load.py --tables   only write docs/results.md
     python benchmarks/serving_load.py --smoke    a minute, keeps nothing
 
-One network with weights made up (they change no time), images of 256 × 256 as PNG. Four programs
-take turns: the predictor called with batches of decoded images in a process of its own; Penumbra's
-server; LitServe with the same predictor, decoding and run lengths; and this one, which asks. Every
+One network with weights made up (they change no time), images of 256 × 256 as PNG. Three programs
+are ready all the time and take turns of a few seconds, the order turning with every round: the
+predictor called with batches of decoded images; Penumbra's server; LitServe with the same
+predictor, decoding and run lengths. Who has no turn waits and costs nothing. Rates are compared
+within a round: over minutes the machine's own speed changes by more than the programs differ. Every
 answer is compared with the offline one, bit for bit. All share the machine, so that what a server
 and the client need is taken from the network.
 
 At capacity means as many clients as may wait (`--max-queue`), each asking as soon as it was
-answered. Overload asks four times as many per second as were answered then, whether earlier
-requests were answered or not.
+answered. Overload asks four times as many per second as were answered just before, whether earlier
+requests were answered or not; the p99 at capacity is that of requests just before and just after.
 """
 
 from __future__ import annotations
@@ -25,12 +27,11 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,17 @@ from _record import ROOT, conditions, load, put_table, save
 from PIL import Image
 
 from penumbra.data.phantom import phantom_sample
+from penumbra.evaluation.bootstrap import bootstrap
 from penumbra.imaging.rle import encode_coco
 from penumbra.inference.predictor import Predictor
 from penumbra.inference.preprocess import Preprocess
 from penumbra.models.storage import save_model
 from penumbra.models.unet.unet import UNet
+from penumbra.pages.words import count
 
 NAME = "serving_load"
 IMAGES, BATCH, QUEUE = 32, 8, 16
-WANTED = {"of_predictor": 0.9, "p99": 2.0, "of_litserve": 1.0}
+WANTED = {"alone": 0.9, "p99": 2.0, "litserve": 1.0}
 
 
 def make_run(folder: Path, *, width: int, size: int) -> list[bytes]:
@@ -77,24 +80,49 @@ def decoded(file: bytes) -> np.ndarray[Any, Any]:
     return np.asarray(Image.open(io.BytesIO(file)))[..., None]
 
 
-def predictor_alone(run: Path, files: Sequence[bytes], *, seconds: float) -> float:
-    """Give images per second of the predictor called with batches of decoded images."""
-    predictor, images = Predictor.load(run), [decoded(file) for file in files]
+def predict_on_order(run: Path, folder: Path) -> None:
+    """Read seconds from stdin, line by line; print images per second of the predictor alone."""
+    predictor = Predictor.load(run)
+    images = [decoded(file.read_bytes()) for file in sorted(folder.iterdir())]
     batches = [images[first : first + BATCH] for first in range(0, len(images), BATCH)]
     predictor(batches[0])
-    done, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        done += len(predictor(batches[done // BATCH % len(batches)]))
-    return done / (time.perf_counter() - began)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        done, began = 0, time.perf_counter()
+        while time.perf_counter() - began < float(line):
+            done += len(predictor(batches[done // BATCH % len(batches)]))
+        print(done / (time.perf_counter() - began), flush=True)
 
 
-def alone_elsewhere(run: Path, folder: Path, *, seconds: float, threads: int) -> float:
-    """The same in a process of its own, so that this one keeps out of the way."""
-    command = [sys.executable, __file__, "--alone", str(run), str(folder), str(seconds)]
-    done = subprocess.run(  # noqa: S603 - its own script
-        command, env=environment(threads), capture_output=True, text=True, check=True
-    )
-    return float(done.stdout.split()[-1])
+class Alone:
+    """The predictor in a process of its own, so that this one keeps out of the way."""
+
+    def __init__(self, run: Path, folder: Path, *, threads: int) -> None:
+        command = [sys.executable, __file__, "--alone", str(run), str(folder)]
+        self._process = subprocess.Popen(  # noqa: S603 - its own script
+            command, env=environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        self._answer()
+
+    def rate(self, seconds: float) -> float:
+        """Give images per second."""
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{seconds}\n")
+            self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        line = self._process.stdout.readline() if self._process.stdout is not None else ""
+        if not line:
+            raise SystemExit("the predictor alone ended")
+        return line
+
+    def close(self) -> None:
+        """End it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(timeout=60)
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -159,70 +187,82 @@ def offline(run: Path, files: Sequence[bytes]) -> list[str]:
     return [str(encode_coco(mask == 1)["counts"]) for mask in masks]
 
 
-def ask(
-    command: list[str], port: int, ready: str, path: str, files: Sequence[bytes],
-    wanted: Sequence[str], *, seconds: float, threads: int, overload: float = 0.0,
-) -> dict[str, Tally]:  # fmt: skip
-    """Start a server and ask it: warm up, at capacity, and in overload where that is wanted."""
-    requests = [post_image(path, file, {}, field_name="image") for file in files]
+class Target:
+    """A server and what is asked of it."""
 
-    def right(index: int, reply: Reply) -> bool:
-        return counts_of(reply) == wanted[index]
+    def __init__(self, port: int, path: str, files: Sequence[bytes], wanted: Sequence[str]) -> None:
+        self.port, self._wanted = port, wanted
+        self._requests = [post_image(path, file, {}, field_name="image") for file in files]
 
-    found = {}
-    with serving(command, port, ready, threads=threads):
-        asyncio.run(closed_loop(port, requests, right, clients=4, seconds=min(2, seconds)))
-        found["capacity"] = asyncio.run(
-            closed_loop(port, requests, right, clients=QUEUE, seconds=seconds)
+    def _right(self, index: int, reply: Reply) -> bool:
+        return counts_of(reply) == self._wanted[index]
+
+    def at_capacity(self, seconds: float) -> Tally:
+        """Let as many clients ask as may wait."""
+        return asyncio.run(
+            closed_loop(self.port, self._requests, self._right, clients=QUEUE, seconds=seconds)
         )
-        if overload:
-            rate = 4 * found["capacity"].rate
-            found["overload"] = asyncio.run(
-                open_loop(port, requests, right, rate=rate, seconds=overload)
-            )
-    return found
+
+    def in_overload(self, rate: float, seconds: float) -> Tally:
+        """Ask so many times per second."""
+        return asyncio.run(
+            open_loop(self.port, self._requests, self._right, rate=rate, seconds=seconds)
+        )
 
 
 def measure(
     *, width: int, size: int, seconds: float, overload: float, rounds: int, litserve: bool
 ) -> dict[str, Any]:
-    """Let predictor, server and LitServe take turns."""
+    """Let predictor, server and LitServe take turns; then overload the server."""
     threads = min(2, os.cpu_count() or 1)
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
         run, folder = Path(name) / "run", Path(name) / "images"
         files = make_run(run, width=width, size=size)
         folder.mkdir()
         for index, file in enumerate(files):
             (folder / f"{index:03d}.png").write_bytes(file)
         wanted = offline(run, files)
-        for number in range(rounds):
-            row: dict[str, Any] = {}
-            row["alone"] = alone_elsewhere(run, folder, seconds=seconds, threads=threads)
-            last = number == rounds - 1
-            port = free_port()
-            command = [
-                sys.executable, "-m", "penumbra", "serve", str(run), "--port", str(port),
-                "--no-ui", "--max-queue", str(QUEUE), "--max-batch", str(BATCH),
-                "--threads", str(threads),
-            ]  # fmt: skip
-            found = ask(
-                command, port, "/readyz", "/v1/segment", files, wanted,
-                seconds=seconds, threads=threads, overload=overload if last else 0.0,
-            )  # fmt: skip
-            row |= {kind: described(tally) for kind, tally in found.items()}
-            if litserve:
-                port = free_port()
-                script = str(ROOT / "benchmarks" / "_litserve_app.py")
-                command = [sys.executable, script, str(run), str(port), str(threads)]
-                found = ask(
-                    command, port, "/health", "/predict", files, wanted,
-                    seconds=seconds, threads=threads,
-                )  # fmt: skip
-                row["litserve"] = described(found["capacity"])
-            print(json.dumps(row), flush=True)
-            rows.append(row)
-    return {"rows": rows, "width": width, "size": size, "threads": threads}
+        alone = Alone(run, folder, threads=threads)
+        stack.callback(alone.close)
+        port, other = free_port(), free_port()
+        command = [
+            sys.executable, "-m", "penumbra", "serve", str(run), "--port", str(port), "--no-ui",
+            "--max-queue", str(QUEUE), "--max-batch", str(BATCH), "--threads", str(threads),
+        ]  # fmt: skip
+        stack.enter_context(serving(command, port, "/readyz", threads=threads))
+        server = Target(port, "/v1/segment", files, wanted)
+        turns = {
+            "alone": lambda: alone.rate(seconds),
+            "capacity": lambda: described(server.at_capacity(seconds)),
+        }
+        if litserve:
+            script = str(ROOT / "benchmarks" / "_litserve_app.py")
+            command = [sys.executable, script, str(run), str(other), str(threads)]
+            stack.enter_context(serving(command, other, "/health", threads=threads))
+            beside = Target(other, "/predict", files, wanted)
+            turns["litserve"] = lambda: described(beside.at_capacity(seconds))
+        rows = list(take_turns(turns, rounds))
+        before = server.at_capacity(overload / 3)
+        over = server.in_overload(4 * before.rate, overload)
+        after = server.at_capacity(overload / 3)
+    around = Tally(latencies=before.latencies + after.latencies)
+    return {
+        "rows": rows, "width": width, "size": size, "threads": threads,
+        "overload": described(over),
+        "around": [described(before), described(after)], "p99_around": around.percentile(0.99),
+    }  # fmt: skip
+
+
+def take_turns(turns: dict[str, Callable[[], Any]], rounds: int) -> Iterator[dict[str, Any]]:
+    """Let each have its turn in every round; who begins changes. The first round warms up."""
+    names = list(turns)
+    for number in range(rounds + 1):
+        begin = number % len(names)
+        row = {name: turns[name]() for name in names[begin:] + names[:begin]}
+        print(json.dumps(row), flush=True)
+        if number:
+            yield row
 
 
 def described(tally: Tally) -> dict[str, Any]:
@@ -241,15 +281,17 @@ def described(tally: Tally) -> dict[str, Any]:
     }
 
 
-def figures(found: dict[str, Any]) -> dict[str, float]:
-    """Give the ratios that count: medians over the rounds, and of the last one the overload's."""
-    rows = found["rows"]
-    ratios = {"of_predictor": [row["capacity"]["rate"] / row["alone"] for row in rows]}
-    if "litserve" in rows[0]:
-        ratios["of_litserve"] = [row["capacity"]["rate"] / row["litserve"]["rate"] for row in rows]
-    at_capacity = statistics.median(row["capacity"]["p99"] for row in rows)
-    figures = {name: statistics.median(values) for name, values in ratios.items()}
-    return figures | {"p99": rows[-1]["overload"]["p99"] / at_capacity}
+def ratios(found: dict[str, Any], name: str) -> list[float]:
+    """Give the server's rate over that of another, by round."""
+    others = [row[name] if name == "alone" else row[name]["rate"] for row in found["rows"]]
+    return [row["capacity"]["rate"] / o for row, o in zip(found["rows"], others, strict=True)]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Give the mean over rounds with its 95 % interval, by resampling rounds."""
+    drawn = np.asarray(values)
+    mean, low, high = bootstrap(lambda w: (w @ drawn) / w.sum(axis=-1), n_groups=len(drawn))
+    return float(mean), float(low), float(high)
 
 
 def table() -> str:
@@ -258,38 +300,36 @@ def table() -> str:
         kept = load(NAME)
     except FileNotFoundError:
         return "*Not measured yet.*"
-    found, rows, over = figures(kept), kept["rows"], kept["rows"][-1]["overload"]
-    served = [row["capacity"] for row in rows]
-    all_served = [*served, over]
-    lost = sum(one["lost"] + len(one["odd"]) for one in all_served)
-    swapped = sum(one["swapped"] for one in all_served)
-
-    def verdict(name: str) -> str:
-        good = found[name] <= WANTED[name] if name == "p99" else found[name] >= WANTED[name]
-        return "yes" if good else "**no**"
-
-    def each(values: Sequence[float], places: int = 1) -> str:
-        return ", ".join(f"{value:.{places}f}" for value in values)
-
-    lines = [
-        "| figure | measured | wanted | met |",
-        "| --- | --- | --- | --- |",
-        f"| images per second, predictor alone in batches of {BATCH}, by round "
-        f"| {each([row['alone'] for row in rows])} |  |  |",
-        f"| requests per second, Penumbra | {each([one['rate'] for one in served])} |  |  |",
-        f"| of the predictor alone, median | {found['of_predictor']:.3f} "
-        f"| ≥ {WANTED['of_predictor']} | {verdict('of_predictor')} |",
-        f"| requests per second, LitServe | {each([row['litserve']['rate'] for row in rows])} "
-        "|  |  |",
-        f"| of LitServe, median | {found['of_litserve']:.3f} | ≥ {WANTED['of_litserve']:.0f} "
-        f"| {verdict('of_litserve')} |",
-        f"| p99 at capacity, {QUEUE} clients, s, by round "
-        f"| {each([one['p99'] for one in served], places=3)} |  |  |",
-        f"| p99 of what is accepted in overload, {over['seconds']:.0f} s, s | {over['p99']:.3f} "
-        "|  |  |",
-        f"| of the p99 at capacity | {found['p99']:.2f} | ≤ {WANTED['p99']:.0f} "
-        f"| {verdict('p99')} |",
-        f"| in overload: accepted, refused with 429 | {over['accepted']}, {over['refused']} "
+    rows, over = kept["rows"], kept["overload"]
+    served = [*(row["capacity"] for row in rows), *kept["around"], over]
+    lost = sum(one["lost"] + len(one["odd"]) for one in served)
+    swapped = sum(one["swapped"] for one in served)
+    lines = ["| figure | measured | wanted | met |", "| --- | --- | --- | --- |"]
+    rates = {name: [row[name]["rate"] for row in rows] for name in ("capacity", "litserve")}
+    rates["alone"] = [row["alone"] for row in rows]
+    named = {"alone": f"images per second, predictor alone in batches of {BATCH}",
+             "capacity": "requests per second, Penumbra",
+             "litserve": "requests per second, LitServe"}  # fmt: skip
+    for name, words in named.items():
+        span = f"{np.mean(rates[name]):.1f} ({min(rates[name]):.1f} to {max(rates[name]):.1f})"
+        lines.append(f"| {words}, mean (least to most) over the rounds | {span} |  |  |")
+    for name, words in (("alone", "of the predictor alone"), ("litserve", "of LitServe")):
+        mean, low, high = interval(ratios(kept, name))
+        met = "yes" if mean >= WANTED[name] else "**no**"
+        lines.append(
+            f"| {words}, within a round, mean (95 %) | {mean:.3f} ({low:.3f} to {high:.3f}) "
+            f"| ≥ {WANTED[name]:g} | {met} |"
+        )
+    ratio = over["p99"] / kept["p99_around"]
+    refused = f"{over['accepted']}, {over['refused']}, {over['without_retry']}"
+    lines += [
+        f"| p99 at capacity, {QUEUE} clients, just before and after, s "
+        f"| {kept['p99_around']:.3f} |  |  |",
+        f"| p99 of what is accepted in overload of {over['seconds']:.0f} s, s "
+        f"| {over['p99']:.3f} |  |  |",
+        f"| the one over the other | {ratio:.2f} | ≤ {WANTED['p99']:g} "
+        f"| {'yes' if ratio <= WANTED['p99'] else '**no**'} |",
+        f"| in overload: accepted, refused with 429, of these without Retry-After | {refused} "
         "|  |  |",
         f"| lost, or another status | {lost} | 0 | {'yes' if not lost else '**no**'} |",
         f"| answers other than the offline ones | {swapped} | 0 "
@@ -298,22 +338,22 @@ def table() -> str:
     where = kept["conditions"]
     versions = where["versions"]
     return "\n".join(lines) + (
-        f"\n\n*U-Net of width {kept['width']} on {kept['size']} × {kept['size']} pixels, "
-        f"{kept['threads']} threads of the network, everything on {where['machine']}, Penumbra "
-        f"{versions['penumbra']}, torch {versions['torch']}, LitServe {kept['litserve']}, "
-        f"{where['date']}.*"
+        f"\n\n*{len(rows)} rounds; U-Net of width {kept['width']} on {kept['size']} × "
+        f"{kept['size']} pixels, {count(kept['threads'], 'thread')} of the network, everything on "
+        f"{where['machine']}, Penumbra {versions['penumbra']}, torch {versions['torch']}, LitServe "
+        f"{kept['litserve']}, {where['date']}.*"
     )
 
 
 def smoke() -> None:
-    """Go the whole way for some seconds; LitServe where it is installed."""
-    found = measure(width=8, size=128, seconds=2, overload=3, rounds=1, litserve=False)
-    over = found["rows"][0]["overload"]
+    """Go the whole way for some seconds, without LitServe."""
+    found = measure(width=8, size=128, seconds=1, overload=3, rounds=1, litserve=False)
+    over = found["overload"]
     if over["lost"] or over["odd"] or over["swapped"] or not over["accepted"]:
         raise SystemExit(f"requests were lost or swapped: {over}")
     if over["without_retry"]:
         raise SystemExit("a refusal did not say when to come back")
-    print({name: round(value, 2) for name, value in figures(found).items()})
+    print({"of the predictor alone": round(ratios(found, "alone")[0], 2)})
 
 
 def main() -> None:
@@ -321,12 +361,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--tables", action="store_true", help="only write docs/results.md")
-    parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--alone", nargs=2, type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        run, folder, seconds = options.alone
-        files = [file.read_bytes() for file in sorted(Path(folder).iterdir())]
-        print(predictor_alone(Path(run), files, seconds=float(seconds)))
+        predict_on_order(*options.alone)
         return
     if options.smoke:
         smoke()
@@ -334,7 +372,7 @@ def main() -> None:
     if not options.tables:
         import litserve
 
-        found = measure(width=32, size=256, seconds=20, overload=60, rounds=3, litserve=True)
+        found = measure(width=32, size=256, seconds=5, overload=60, rounds=12, litserve=True)
         save(NAME, {**found, "litserve": litserve.__version__, "conditions": conditions()})
     put_table(NAME, table())
 
