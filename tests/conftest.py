@@ -37,6 +37,36 @@ def identity_key():
         yield
 
 
+CHROMIUM = Path(os.environ.get("PENUMBRA_CHROMIUM", "/usr/bin/chromium"))
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update",
+         "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser; without one the test is skipped, unless browsers are required.
+
+    Of one module alone: while it is open a loop runs in this thread, in which other tests could
+    not run theirs.
+    """
+    required = os.environ.get("PENUMBRA_REQUIRE_BROWSER") == "1"
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        if required:
+            pytest.fail("PENUMBRA_REQUIRE_BROWSER=1, but playwright is not installed")
+        pytest.skip("playwright is not installed")
+    if not CHROMIUM.exists():
+        if required:
+            pytest.fail(f"PENUMBRA_REQUIRE_BROWSER=1, but there is no {CHROMIUM}")
+        pytest.skip(f"no browser at {CHROMIUM}; PENUMBRA_CHROMIUM names another")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
 _VISION = {
     "hidden_size": 32, "output_channels": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     "image_size": 64, "patch_size": 8, "window_size": 4, "global_attn_indexes": [1],

@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +14,6 @@ pytest.importorskip("streamlit")
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = Path(os.environ.get("PENUMBRA_CHROMIUM", "/usr/bin/chromium"))
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
 HEIGHT, WIDTH = 40, 48
 
 
@@ -37,26 +31,11 @@ def addresses(tiny_sam):
             assert server.wait(60) == 0
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A browser; without one the test is skipped, unless browsers are required."""
-    if os.environ.get("PENUMBRA_REQUIRE_BROWSER") != "1":
-        pytest.importorskip("playwright.sync_api")
-        if not CHROMIUM.exists():
-            pytest.skip(f"no browser at {CHROMIUM}; PENUMBRA_CHROMIUM names another")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def page(browser, addresses):
+def page(chromium, addresses):
     """A page that has no error of its own and asks this server alone."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
-    context.set_default_timeout(30_000)
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    context.set_default_timeout(90_000)
     page = context.new_page()
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))

@@ -1,7 +1,6 @@
 """The Streamlit app inside a FastAPI process, over real sockets and in a real browser."""
 
 import io
-import os
 import re
 import threading
 import time
@@ -24,10 +23,6 @@ from penumbra.serving.ui.backend import DoubtMap, ModelFacts, Outcome, register
 from penumbra.serving.ui.mount import mount_streamlit
 
 KEY = "a key that is long enough"
-CHROMIUM = Path(os.environ.get("PENUMBRA_CHROMIUM", "/usr/bin/chromium"))
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
 
 
 class Bright:
@@ -89,34 +84,17 @@ def serving(backend, keys=None):
     assert not thread.is_alive()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A browser; without one the test is skipped, unless browsers are required."""
-    required = os.environ.get("PENUMBRA_REQUIRE_BROWSER") == "1"
-    playwright = pytest.importorskip("playwright.sync_api") if not required else None
-    if not CHROMIUM.exists():
-        if required:
-            pytest.fail(f"PENUMBRA_REQUIRE_BROWSER=1, but there is no {CHROMIUM}")
-        pytest.skip(f"no browser at {CHROMIUM}; PENUMBRA_CHROMIUM names another")
-    if playwright is None:
-        from playwright import sync_api as playwright
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def visit(browser):
+def visit(chromium):
     """Open pages that ask nobody but their server, and have no error of their own."""
     wrong, contexts = [], []
 
     def opened(base, theme="light"):
-        context = browser.new_context(
+        context = chromium.new_context(
             viewport={"width": 1280, "height": 800}, color_scheme=theme, accept_downloads=True
         )
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(90_000)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda asked: None if asked.url.startswith((base, "blob:", "data:"))

@@ -96,13 +96,18 @@ def test_of_tiles_the_surest_counts(run):
     predictor = Predictor.load(run, presence=False)
     seen = []
     watch = PresenceWatch(predictor.engine.module)
-    original = predictor._with_presence
-    predictor._with_presence = lambda results: seen.extend(
-        found := original(results)) or found  # fmt: skip
+    original = predictor.take_presence
+
+    def noted():
+        found = original()
+        seen.extend(found)
+        return found
+
+    predictor.take_presence = noted
     (found,) = predictor([wide])
     watch.remove()
     assert len(seen) > 1
-    assert found.presence == max(result.presence for result in seen)
+    assert found.presence == max(seen)
 
 
 def test_a_rule_of_other_weights_or_without_a_head_is_refused(run, tmp_path):

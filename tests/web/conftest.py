@@ -6,7 +6,6 @@ import email.parser
 import email.policy
 import io
 import json
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -297,37 +296,11 @@ def fake():
     thread.join(5)
 
 
-CHROMIUM = Path(os.environ.get("PENUMBRA_CHROMIUM", "/usr/bin/chromium"))
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync"]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """A browser; without one the test is skipped, unless browsers are required."""
-    required = os.environ.get("PENUMBRA_REQUIRE_BROWSER") == "1"
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        if required:
-            pytest.fail("PENUMBRA_REQUIRE_BROWSER=1, but playwright is not installed")
-        pytest.skip("playwright is not installed")
-    if not CHROMIUM.exists():
-        if required:
-            pytest.fail(f"PENUMBRA_REQUIRE_BROWSER=1, but there is no {CHROMIUM}")
-        pytest.skip(f"no browser at {CHROMIUM}; PENUMBRA_CHROMIUM names another")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def page(chromium, fake):
     """A page at 1280×800 that has seen no error of its own."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
