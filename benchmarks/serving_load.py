@@ -7,10 +7,9 @@
 One network with weights made up (they change no time), images of 256 × 256 as PNG. Three programs
 are ready all the time and take turns of a few seconds, the order turning with every round: the
 predictor called with batches of decoded images; Penumbra's server; LitServe with the same
-predictor, decoding and run lengths. Who has no turn waits and costs nothing. Rates are compared
-within a round: over minutes the machine's own speed changes by more than the programs differ. Every
-answer is compared with the offline one, bit for bit. All share the machine, so that what a server
-and the client need is taken from the network.
+predictor, decoding and run lengths. Who has no turn is stopped (SIGSTOP), since idle workers may
+poll. Rates are compared within a round. Every answer is compared with the offline one, bit for bit.
+All share the machine, so that what a server and the client need is taken from the network.
 
 At capacity means as many clients as may wait (`--max-queue`), each asking as soon as it was
 answered. Overload asks four times as many per second as were answered just before, whether earlier
@@ -139,24 +138,39 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str], port: int, path: str, *, threads: int) -> Iterator[None]:
-    """Run a server until the block ends, once `path` answers 200."""
+def serving(command: Sequence[str], port: int, path: str, *, threads: int) -> Iterator[int]:
+    """Run a server until the block ends, once `path` answers 200; stopped, give its group's id."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - made here
-            command, env=environment(threads), stdout=log, stderr=subprocess.STDOUT
-        )
+            command, env=environment(threads), stdout=log, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
         try:
             asyncio.run(_until_ready(process, port, path))
-            yield
+            os.killpg(process.pid, signal.SIGSTOP)
+            yield process.pid
         finally:
+            os.killpg(process.pid, signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            # Whoever of its children is left would take its share of the machine for ever.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             if sys.exc_info()[0] is not None:
                 log.seek(0)
                 print(log.read().decode(errors="replace")[-4000:], file=sys.stderr)
+
+
+@contextlib.contextmanager
+def awake(group: int) -> Iterator[None]:
+    """Let the processes of a group run for as long as the block lasts."""
+    os.killpg(group, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGSTOP)
 
 
 async def _until_ready(process: subprocess.Popen[bytes], port: int, path: str) -> None:
@@ -190,8 +204,10 @@ def offline(run: Path, files: Sequence[bytes]) -> list[str]:
 class Target:
     """A server and what is asked of it."""
 
-    def __init__(self, port: int, path: str, files: Sequence[bytes], wanted: Sequence[str]) -> None:
-        self.port, self._wanted = port, wanted
+    def __init__(
+        self, group: int, port: int, path: str, files: Sequence[bytes], wanted: Sequence[str]
+    ) -> None:
+        self.group, self.port, self._wanted = group, port, wanted
         self._requests = [post_image(path, file, {}, field_name="image") for file in files]
 
     def _right(self, index: int, reply: Reply) -> bool:
@@ -199,15 +215,17 @@ class Target:
 
     def at_capacity(self, seconds: float) -> Tally:
         """Let as many clients ask as may wait."""
-        return asyncio.run(
-            closed_loop(self.port, self._requests, self._right, clients=QUEUE, seconds=seconds)
-        )
+        with awake(self.group):
+            return asyncio.run(
+                closed_loop(self.port, self._requests, self._right, clients=QUEUE, seconds=seconds)
+            )
 
     def in_overload(self, rate: float, seconds: float) -> Tally:
         """Ask so many times per second."""
-        return asyncio.run(
-            open_loop(self.port, self._requests, self._right, rate=rate, seconds=seconds)
-        )
+        with awake(self.group):
+            return asyncio.run(
+                open_loop(self.port, self._requests, self._right, rate=rate, seconds=seconds)
+            )
 
 
 def measure(
@@ -230,8 +248,8 @@ def measure(
             sys.executable, "-m", "penumbra", "serve", str(run), "--port", str(port), "--no-ui",
             "--max-queue", str(QUEUE), "--max-batch", str(BATCH), "--threads", str(threads),
         ]  # fmt: skip
-        stack.enter_context(serving(command, port, "/readyz", threads=threads))
-        server = Target(port, "/v1/segment", files, wanted)
+        group = stack.enter_context(serving(command, port, "/readyz", threads=threads))
+        server = Target(group, port, "/v1/segment", files, wanted)
         turns = {
             "alone": lambda: alone.rate(seconds),
             "capacity": lambda: described(server.at_capacity(seconds)),
@@ -239,8 +257,8 @@ def measure(
         if litserve:
             script = str(ROOT / "benchmarks" / "_litserve_app.py")
             command = [sys.executable, script, str(run), str(other), str(threads)]
-            stack.enter_context(serving(command, other, "/health", threads=threads))
-            beside = Target(other, "/predict", files, wanted)
+            group = stack.enter_context(serving(command, other, "/health", threads=threads))
+            beside = Target(group, other, "/predict", files, wanted)
             turns["litserve"] = lambda: described(beside.at_capacity(seconds))
         rows = list(take_turns(turns, rounds))
         before = server.at_capacity(overload / 3)
