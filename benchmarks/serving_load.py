@@ -390,7 +390,7 @@ def main() -> None:
     if not options.tables:
         import litserve
 
-        found = measure(width=32, size=256, seconds=5, overload=60, rounds=12, litserve=True)
+        found = measure(width=32, size=256, seconds=5, overload=60, rounds=8, litserve=True)
         save(NAME, {**found, "litserve": litserve.__version__, "conditions": conditions()})
     put_table(NAME, table())
 
