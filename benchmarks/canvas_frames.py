@@ -84,7 +84,7 @@ STEPS = """async ({ side, times, renderer }) => {
       act(step);
       await frame();
       await frame();
-      if (step >= 5) found[kind].push(performance.now() - begun);
+      if (step >= 5) found[kind].push(Math.round((performance.now() - begun) * 10) / 10);
     }
   }
   const name = canvas.renderer;
@@ -180,7 +180,8 @@ def main() -> None:
         print(f"zoom, milliseconds of the median step: {middle}")
         return
     if not given.tables:
-        save(NAME, {**measure(4000, 60, given.chromium), "conditions": conditions()})
+        found = measure(4000, 60, given.chromium)
+        save(NAME, {**found, "conditions": conditions()}, compact=True)
     put_table(MARKER, table())
 
 

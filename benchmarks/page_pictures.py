@@ -101,6 +101,10 @@ def studio(page: Any, address: str, image: Path, folder: Path, scheme: str) -> N
         page.wait_for_selector(".pc-swipe:visible")
         page.wait_for_function("() => document.querySelector('#side-b').textContent")
         settled(page)
+        handle = page.locator(".pc-swipe")
+        for key in ("PageUp", "ArrowRight"):  # From the middle to where this phantom has its mask.
+            handle.press(key)
+        page.mouse.move(0, 0)
         kept(page.screenshot(), folder / "studio_swipe.png")
 
 
