@@ -52,7 +52,7 @@ def run_seed(source: str, out: Path, *, seed: int, minutes: float, threads: int)
     document["training"] = SETTINGS["training"] | budget
     run = Run(out / f"seed-{seed}" / "run")
     if run.info().get("status") != "finished":
-        train(Experiment.parse(document), run.folder, resume=run.checkpoint.is_file())
+        train(Experiment.parse(document), run.folder, resume=run.exists)
     scored = evaluate_run(run.folder, source, out / f"seed-{seed}" / "report", split="test")
     info = run.info()
     return _row(scored) | {

@@ -63,7 +63,7 @@ def run_seed(out: Path, seed: int, *, minutes: float, threads: int) -> Run:
     }
     run = Run(out / f"seed-{seed}")
     if run.info().get("status") != "finished":
-        train(Experiment.parse(document), run.folder, resume=run.checkpoint.is_file())
+        train(Experiment.parse(document), run.folder, resume=run.exists)
     return run
 
 

@@ -78,7 +78,7 @@ def run_seed(
     folder = out / f"{model}-{seed}"
     run = Run(folder / "run")
     if run.info().get("status") != "finished":
-        train(Experiment.parse(document), run.folder, resume=run.checkpoint.is_file())
+        train(Experiment.parse(document), run.folder, resume=run.exists)
     scored = evaluate_run(run.folder, manifest, folder / "report", split="test")
     evaluation = scored.evaluation
     info = run.info()

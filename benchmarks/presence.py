@@ -89,7 +89,7 @@ def run_seed(half: Path, out: Path, seed: int, *, minutes: float, threads: int) 
             budget = {"max_minutes": minutes, "seed": seed, "threads": threads}
             document = {**SETTINGS, "source": str(manifest), "model": model}
             document["training"] = {**SETTINGS["training"], **budget}
-            train(Experiment.parse(document), run.folder, resume=run.checkpoint.is_file())
+            train(Experiment.parse(document), run.folder, resume=run.exists)
         rows += counted(run, manifest, arm, seed)
     return rows
 

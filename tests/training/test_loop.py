@@ -17,6 +17,7 @@ from penumbra.inference.predictor import Predictor
 from penumbra.training.batches import EpochSampler
 from penumbra.training.experiment import Experiment
 from penumbra.training.loop import train
+from penumbra.training.module import SegmentationModule
 from penumbra.training.plan import make_plan
 from penumbra.training.run import Run
 
@@ -108,7 +109,8 @@ def test_killed_at_any_time_and_resumed_gives_the_same_bits(tiny, tmp_path):
     command = [sys.executable, "-m", "penumbra", "train", "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     kills = 0
-    for attempt, epochs in enumerate((1, 3)):
+    stops = ((1, signal.SIGTERM, 143), (3, signal.SIGKILL, -signal.SIGKILL))
+    for attempt, (epochs, stop, status) in enumerate(stops):
         extra = ["--resume"] if attempt else ["--experiment", str(path)]
         process = subprocess.Popen(
             [*command, *extra],
@@ -117,13 +119,39 @@ def test_killed_at_any_time_and_resumed_gives_the_same_bits(tiny, tmp_path):
             stderr=subprocess.DEVNULL,
         )
         if _wait_for_epochs(out, epochs, process):
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(stop)
             kills += 1
+            assert process.wait() == status
         process.wait()
     assert kills == 2
     train(Experiment(), out, resume=True)
     assert same(weights(tmp_path / "whole"), weights(out))
     assert [row["epoch"] for row in Run(out).history()] == [0, 1, 2, 3, 4]
+
+
+def test_cut_off_within_the_first_epoch_it_begins_anew(tiny, tmp_path, monkeypatch):
+    train(tiny, tmp_path / "whole")
+    step = SegmentationModule.training_step
+
+    def cut(module, batch, index):
+        if index == 2:
+            raise KeyboardInterrupt
+        return step(module, batch, index)
+
+    run = Run(tmp_path / "cut")
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationModule, "training_step", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, run.folder)
+    assert run.exists
+    assert not run.checkpoint.exists()
+    kept = run.experiment()
+    train(Experiment.parse({"training": {"epochs": 2}}), run.folder, resume=True)
+    assert same(weights(tmp_path / "whole"), weights(run.folder))
+    assert run.experiment() == kept
+    run.checkpoint.unlink()
+    with pytest.raises(RunError, match="checkpoint"):
+        train(Experiment(), run.folder, resume=True)
 
 
 def _wait_for_epochs(out, epochs, process):

@@ -77,7 +77,7 @@ def train_network(study: Study, network: Network) -> float:
     source = str(manifest_of(study, network))
     experiment = wanted_experiment(study, network).model_copy(update={"source": source})
     run = Run(study.run(network))
-    trained = train(experiment, run.folder, resume=run.checkpoint.is_file())
+    trained = train(experiment, run.folder, resume=run.exists)
     return trained.seconds
 
 

@@ -96,8 +96,9 @@ def train(
         experiment: what to train, on what, how; ignored for `resume` except for its bounds
             (`epochs`, `max_minutes`), which may be raised.
         out: the run folder; must be new, empty, or a run to resume.
-        resume: go on from the last checkpoint. A deterministic run ends with the same weights,
-            bit for bit, as one that was never cut off.
+        resume: go on from the last checkpoint, or begin anew where the run was cut off before it
+            had one. A deterministic run ends with the same weights, bit for bit, as one that was
+            never cut off.
         console: where the training's progress bar goes; none without it.
         progress: shows how many samples have been read before it starts.
 
@@ -149,11 +150,12 @@ class _Training:
         progress: Progress,
     ) -> None:
         self.plan, self.run, self.resume = plan, run, resume
+        self.begun = resume and not run.cut_off_early
         self.progress = progress
         self.settings: TrainingSettings = plan.experiment.training
         self.device = choose_device(self.settings.device)
         self.precision = choose_precision(self.settings.precision, self.device)
-        self.network = plan.build_network(pretrained=not resume)
+        self.network = plan.build_network(pretrained=not self.begun)
         add_presence_head(self.network, plan.experiment)
         self.samples, foreground, self.findings = usable(
             plan.train, plan.preprocess, progress=progress
@@ -198,7 +200,7 @@ class _Training:
             self._begin()
         if self.console is not None:
             tell(self.console, self.plan.decisions, self.findings)
-        if not (self.resume and self._finished()):
+        if not (self.begun and self._finished()):
             self._fit()
         self._choose_presence()
         seconds, history = self.budget.clock.elapsed, self.keeper.history
@@ -289,7 +291,7 @@ class _Training:
             num_sanity_val_steps=0,
             log_every_n_steps=1,
         )
-        checkpoint = self.run.checkpoint if self.resume else None
+        checkpoint = self.run.checkpoint if self.begun else None
         with passed_on_keyboard():
             trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
 

@@ -64,6 +64,11 @@ class Run:
         """Whether training has begun here."""
         return (self.folder / EXPERIMENT).is_file()
 
+    @property
+    def cut_off_early(self) -> bool:
+        """Whether training began here and ended before there was anything to go on from."""
+        return not self.checkpoint.is_file() and self.info().get("status") == "training"
+
     def experiment(self) -> Experiment:
         """Read the experiment.
 
