@@ -1,7 +1,9 @@
 """Methods of no training: the contract of a predictor, the choice of foreground, bad input."""
 
+import re
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +222,15 @@ def test_without_scikit_image_the_error_names_the_extra(monkeypatch):
     with pytest.raises(MissingExtraError, match=r"penumbra-segmentation\[classical\]"):
         ClassicalPredictor("classical:watershed,foreground=bright")([image])
     assert ClassicalPredictor("classical:otsu,foreground=bright")([image])[0].mask.any()
+
+
+def test_the_page_lists_every_method_with_its_settings():
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "baselines.md"
+    rows = [line.split("|") for line in page.read_text(encoding="utf-8").splitlines()
+            if line.startswith("| `")]  # fmt: skip
+    listed = {row[1].strip(" `"): re.findall(r"`(.+?)`", row[4]) for row in rows}
+    defaults = {
+        method.name: [f"{key}={setting.default:g}" for key, setting in method.settings.items()]
+        for method in METHODS
+    }
+    assert listed == defaults
