@@ -299,7 +299,7 @@ def newest_run(out: Path) -> Path | None:
 
 def serve_command(python: Path, run: Path) -> list[str]:
     """Give the command that serves a run and opens its pages; on any free port."""
-    return [str(python), "-m", "penumbra", "serve", str(run), "--open"]
+    return [str(python), "-m", "penumbra", "serve", str(run), "--port", "0", "--open"]
 
 
 def test_command(python: Path, options: argparse.Namespace) -> list[str]:
@@ -307,6 +307,23 @@ def test_command(python: Path, options: argparse.Namespace) -> list[str]:
     processes = max(1, min(4, os.cpu_count() or 1))
     spread = ["-n", str(processes), "--dist", "loadfile"]
     return [str(python), "-m", "pytest", *spread, *options.pytest]
+
+
+def run_to_its_end(command: Sequence[str], where: str | None = None) -> int:
+    """Run a command and give its exit code; at Ctrl+C it is left to end by itself.
+
+    The terminal tells the command too, which then keeps or answers what it has; whoever presses
+    twice does not want to wait for that.
+    """
+    with subprocess.Popen(command, cwd=where, env=clean_environment()) as process:
+        asked = 0
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                asked += 1
+                if asked > 1:
+                    process.terminate()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -327,14 +344,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tests run from the root, where their settings are; the job runs where the user stands, so
     # that relative paths mean what they look like.
     where = str(ROOT) if options.test else None
-    code = subprocess.run(command, cwd=where, env=clean_environment(), check=False).returncode
+    code = run_to_its_end(command, where)
     run = None if code or options.test or options.no_app else newest_run(options.out)
     if run is None:
         return code
     say("Opening the pages; Ctrl+C ends them, --no-app leaves them out.")
-    return subprocess.run(
-        serve_command(python, run), env=clean_environment(), check=False
-    ).returncode
+    return run_to_its_end(serve_command(python, run))
 
 
 if __name__ == "__main__":

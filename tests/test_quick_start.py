@@ -3,7 +3,9 @@
 import ast
 import importlib.util
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -110,8 +112,28 @@ def test_the_newest_run_is_served(start, tmp_path):
     (tmp_path / "run-11").mkdir()  # A job that was stopped before it trained.
     assert start.newest_run(tmp_path) == tmp_path / "run-10" / "run"
     assert start.serve_command(Path("py"), tmp_path)[2:] == [
-        "penumbra", "serve", str(tmp_path), "--open",
+        "penumbra", "serve", str(tmp_path), "--port", "0", "--open",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal to a group of processes")
+def test_ctrl_c_lets_what_runs_end_by_itself():
+    # The child takes a second to end, as a server does that answers what it accepted.
+    child = (
+        "import signal, sys, time\n"
+        "def end(*_):\n    time.sleep(1)\n    print('ended', flush=True)\n    sys.exit(5)\n"
+        "signal.signal(signal.SIGINT, end)\nprint('ready', flush=True)\ntime.sleep(60)\n"
+    )
+    parent = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import quick_start\n"
+        f"sys.exit(quick_start.run_to_its_end([sys.executable, '-c', {child!r}]))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.readline() == "ended\n"
+        assert process.wait(30) == 5
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penumbra.errors import SettingsError
+from penumbra.serving.addresses import is_loopback
 from penumbra.serving.kept import Kept
 from penumbra.serving.keys import ApiKeys, key_of, read_keys
 from penumbra.serving.limits import TokenBuckets
-from penumbra.serving.settings import ServeSettings, is_loopback, named
+from penumbra.serving.settings import ServeSettings, named
 
 
 def test_runs_come_from_the_environment():

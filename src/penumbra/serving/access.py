@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from penumbra.serving.addresses import is_loopback, is_of_network, path_of
 from penumbra.serving.keys import ApiKeys, key_of
 from penumbra.serving.limits import TokenBuckets
 from penumbra.serving.problems import Problem
-from penumbra.serving.settings import is_loopback
 
 _GUARDED = ("/v1", "/metrics")
 """What is open: whether it lives, the pages, and the Streamlit app, which asks by itself."""
@@ -22,9 +22,9 @@ class Origins:
 
     Args:
         app: what is behind.
-        loopback: whether the server listens on this machine alone. Then the name by which it is
-            called has to be this machine's too, since a page elsewhere could have its own name
-            point here.
+        loopback: whether the server is for this machine alone. Then the name by which it is called
+            has to be this machine's too, since a page elsewhere could have its own name point here;
+            and so has the address that asks, whatever the ASGI server listens on.
         allowed: origins of other pages that may ask.
     """
 
@@ -45,8 +45,8 @@ class Origins:
     def _problem(self, scope: Scope) -> Problem | None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if self._loopback and not is_loopback(_name_of(host)):
-            return Problem(403, "This server is called localhost or 127.0.0.1, and nothing else.")
+        if self._loopback and (is_of_network(scope) or not is_loopback(_name_of(host))):
+            return Problem(403, "This server answers its own machine, as localhost or 127.0.0.1.")
         origin = headers.get(b"origin")
         site = headers.get(b"sec-fetch-site", b"").decode("latin-1")
         if origin is None and site != "cross-site":
@@ -57,7 +57,7 @@ class Origins:
         if origin is None:
             # A link followed from elsewhere opens a page; nothing else comes without an origin.
             opens = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
-            return None if opens and not scope["path"].startswith("/v1") else _cross_site()
+            return None if opens and not path_of(scope).startswith("/v1") else _cross_site()
         given = origin.decode("latin-1").rstrip("/").lower()
         if given in self._allowed or urlsplit_host(given) == host:
             return None
@@ -86,7 +86,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or raise the `Problem` with it."""
-        if scope["type"] in ("http", "websocket") and _is_guarded(scope["path"]):
+        if scope["type"] in ("http", "websocket") and _is_guarded(path_of(scope)):
             problem = self._problem(scope)
             if problem is not None:
                 await _refuse(scope, send, problem)

@@ -18,10 +18,11 @@ from starlette.staticfiles import StaticFiles
 from penumbra.errors import PenumbraError, SettingsError, expected
 from penumbra.serving import problems
 from penumbra.serving.access import Access, Origins
+from penumbra.serving.addresses import is_loopback
 from penumbra.serving.batcher import MicroBatcher
 from penumbra.serving.guard import Guard
 from penumbra.serving.keys import read_keys
-from penumbra.serving.limits import BodyLimits, TokenBuckets, body_rules
+from penumbra.serving.limits import BodyLimits, Refusals, TokenBuckets, body_rules
 from penumbra.serving.logs import servers_as_they_are, silence_decoders
 from penumbra.serving.metrics import Metrics
 from penumbra.serving.openapi import with_problems
@@ -30,7 +31,7 @@ from penumbra.serving.results import Results
 from penumbra.serving.routes import health, images, models, pages, sessions
 from penumbra.serving.service import Service, ServingPool
 from penumbra.serving.sessions import Sessions
-from penumbra.serving.settings import ServeSettings, is_loopback
+from penumbra.serving.settings import ServeSettings
 from penumbra.serving.specs import ModelSpec, WorkerSettings
 from penumbra.serving.ui.mount import is_installed, mount_streamlit
 from penumbra.serving.ui_backend import ServedBackend
@@ -156,6 +157,7 @@ def _surround(app: FastAPI, service: Service, wrong: TokenBuckets) -> None:
     buckets = TokenBuckets(rate=settings.rate_per_s, burst=settings.burst)
     app.add_middleware(Access, keys=service.keys, buckets=buckets, wrong=wrong)
     if settings.cors_origins:
+        app.add_middleware(Refusals)  # So that another origin's page can read why.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),

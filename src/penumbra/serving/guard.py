@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from penumbra.serving.addresses import path_of
 from penumbra.serving.problems import Problem, instance_of, problem_response
 
 log = logging.getLogger("penumbra.serving")
@@ -52,13 +53,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         scope["penumbra.request"] = number = secrets.token_hex(8)
+        # Before a mount changes what the scope says.
+        path = path_of(scope)
         started, status = time.perf_counter(), 0
 
         async def seen(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, scope["path"], number)
+                _add_headers(message, path, number)
             await send(message)
 
         try:

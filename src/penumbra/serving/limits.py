@@ -8,13 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from penumbra.serving.problems import Problem
+from penumbra.serving.addresses import path_of
+from penumbra.serving.problems import Problem, instance_of, problem_response
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
 _MOST_JSON = 8 * 2**20
 _MOST_BUCKETS = 10_000
+_PLACE = "penumbra.place"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
 class BodyLimits:
     """ASGI: refuse a body by its announced length, by its type, or where the queue is full.
 
-    None of the three reads the body. One without a length is counted as it comes.
+    None of the three reads the body. One without a length is counted as it comes. A request keeps
+    its place among those that are read until its image waits in the queue (`leave_place`).
 
     Args:
         app: what is behind.
@@ -93,31 +97,29 @@ class BodyLimits:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        rule = self._rule(scope["path"]) if scope["method"] == "POST" else None
+        rule = self._rule(path_of(scope)) if scope["method"] == "POST" else None
         most = rule.most_bytes if rule else self._otherwise
         headers = dict(scope["headers"])
         _check_length(headers, most)
         if rule is not None:
             _check_type(headers, rule.media)
         if rule is None or not rule.queued:
-            await self._app(scope, _counted(receive, most, _nothing, self._seconds), send)
+            await self._app(scope, _counted(receive, most, self._seconds), send)
             return
         self._check_queue()
         await self._read(scope, receive, send, most)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
         self._reading += 1
-        still = [True]
 
-        def arrived() -> None:
-            if still[0]:
-                still[0] = False
-                self._reading -= 1
+        def leave() -> None:
+            self._reading -= 1
 
+        scope[_PLACE] = leave
         try:
-            await self._app(scope, _counted(receive, most, arrived, self._seconds), send)
+            await self._app(scope, _counted(receive, most, self._seconds), send)
         finally:
-            arrived()
+            leave_place(scope)
 
     def _check_queue(self) -> None:
         wait = self._refuse()
@@ -125,6 +127,36 @@ class BodyLimits:
             wait = 1.0
         if wait is not None:
             raise queue_full(wait)
+
+
+def leave_place(scope: Scope) -> None:
+    """Say, once or oftener, that a request is counted elsewhere from now on, or is over."""
+    leave = scope.pop(_PLACE, None)
+    if leave is not None:
+        leave()
+
+
+class Refusals:
+    """ASGI: make answers of the refusals behind it, so that what is before adds its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; a `Problem` raised before the answer began becomes the answer."""
+        begun = False
+
+        async def seen(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen)
+        except Problem as problem:
+            if begun:
+                raise
+            await problem_response(problem, instance_of(Request(scope)))(scope, receive, send)
 
 
 def queue_full(seconds: float) -> Problem:
@@ -144,11 +176,7 @@ def too_large(most: int) -> Problem:
     )
 
 
-def _nothing() -> None:
-    pass
-
-
-def _counted(receive: Receive, most: int, arrived: Callable[[], None], seconds: float) -> Receive:
+def _counted(receive: Receive, most: int, seconds: float) -> Receive:
     """Count the bytes of a body as they come, and stop at the first one too many or too late."""
     total = 0
     until: float | None = asyncio.get_running_loop().time() + seconds
@@ -166,7 +194,6 @@ def _counted(receive: Receive, most: int, arrived: Callable[[], None], seconds: 
                 raise too_large(most)
             if not message.get("more_body", False):
                 until = None
-                arrived()
         return message
 
     return counted

@@ -31,6 +31,7 @@ TITLES = {
     "not-valid": "The request does not fit",
     "damaged-image": "The image is damaged",
     "unknown-format": "This kind of file is not read here",
+    "no-file": "The answer has no such picture",
     "bad-option": "An option does not fit",
     "not-finite": "The model gave no finite number",
     "unknown-model": "There is no such model here",

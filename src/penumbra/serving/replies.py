@@ -44,13 +44,20 @@ def file_reply(answer: Answer, name: str | None = None) -> Response:
     """Give one file of an answer, with the number under which it can be asked for again.
 
     Raises:
-        Problem: 500 where there is none.
+        Problem: 422 where there is none: the model has no such map, or no card was found.
     """
     found = name if name in answer.files else next(iter(answer.files), None)
     if found is None:
-        raise Problem(500, "There is no file in the answer.")
+        raise Problem(422, _why_none(answer.document), code="no-file")
     headers = {"Penumbra-Answer": answer.id}
     return Response(answer.files[found], 200, headers, media_type=media_type(found))
+
+
+def _why_none(document: dict[str, Any]) -> str:
+    said = [str(note) for note in document.get("notes", ())]
+    for card in document.get("cards", ()):
+        said += [str(reason) for reason in card.get("reasons", ())]
+    return " ".join([*said, "There is no such picture. Accept: application/json has the rest."])
 
 
 def event(name: str, document: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from penumbra.serving.batcher import JobFailedError, MicroBatcher, QueueFullError
 from penumbra.serving.keys import ApiKeys
-from penumbra.serving.limits import queue_full
+from penumbra.serving.limits import leave_place, queue_full
 from penumbra.serving.messages import Answer, Failed, Job, Kind, batch_key
 from penumbra.serving.metrics import Metrics
 from penumbra.serving.problems import Problem
@@ -148,6 +148,7 @@ class Service:
         Raises:
             Problem: there is no answer.
         """
+        leave_place(request.scope)
         try:
             answer = await self.within(while_connected(request, self.batcher.submit(job)))
         except (QueueFullError, JobFailedError) as error:
@@ -166,12 +167,13 @@ class Service:
         except TimeoutError:
             raise took_too_long() from None
 
-    async def stream(self, job: Job) -> AsyncGenerator[Answer, None]:
+    async def stream(self, request: Request, job: Job) -> AsyncGenerator[Answer, None]:
         """Give the answers to a job as they come; closing it gives the job up.
 
         Raises:
             Problem: there is no answer.
         """
+        leave_place(request.scope)
         try:
             async with aclosing(self.batcher.stream(job)) as answers:
                 async for answer in answers:
@@ -180,16 +182,31 @@ class Service:
             raise as_problem(error) from None
 
     def seen(self, answer: Answer) -> Answer:
-        """Count an answer and keep its files."""
+        """Count an answer and keep its files.
+
+        Raises:
+            Problem: 413 where the files are larger than what is kept of all answers together.
+        """
         if answer.last:
             self.metrics.observe_timings(answer.timings)
         if answer.cached is not None:
             self.metrics.count_embedding(hit=answer.cached)
-        self.results.put(answer.id, answer.files)
+        if not self.results.put(answer.id, answer.files):
+            size = sum(map(len, answer.files.values()))
+            raise Problem(
+                413,
+                f"The answer's files take {size:,} bytes, and those of all answers together may "
+                f"take {self.results.most_bytes:,}. Ask for fewer outputs, or for 8 bits.",
+            )
         return answer
 
     def refusal(self) -> float | None:
-        """Give the seconds to wait where the queue is full, else ``None``."""
+        """Give the seconds to wait where the queue is full, else ``None``.
+
+        Raises:
+            Problem: 503 before the models were loaded for the first time.
+        """
+        _ = self.models
         return float(self.batcher.retry_after) if self.batcher.full else None
 
 

@@ -81,7 +81,7 @@ async def uncertainty(request: Request) -> Response:
     job = await _job(request, service, "uncertainty", UncertaintyOptions, accept)
     if accept != EVENTS:
         return _reply(await service.answer(request, job), accept)
-    answers = service.stream(job)
+    answers = service.stream(request, job)
     # The first one is waited for here, so that what goes wrong at once still has its status.
     first = await service.within(while_connected(request, anext(answers)))
     events = _events(first, answers, seconds=service.settings.request_timeout_s)
@@ -150,7 +150,8 @@ async def _job(
         raise Problem(
             422, f"`outputs`: {message}", errors=[{"field": "outputs", "message": message}]
         )
-    return service.job(kind, model, upload, given, await size_of(upload, settings))
+    size = await service.within(size_of(upload, settings))
+    return service.job(kind, model, upload, given, size)
 
 
 def _reply(answer: Answer, accept: str) -> Response:
@@ -160,12 +161,17 @@ def _reply(answer: Answer, accept: str) -> Response:
 async def _events(
     first: Answer, answers: AsyncGenerator[Answer, None], *, seconds: float
 ) -> AsyncGenerator[bytes, None]:
+    until = asyncio.get_running_loop().time() + seconds
     async with aclosing(answers):
         yield _event(first)
         try:
-            async with asyncio.timeout(seconds):
-                async for answer in answers:
-                    yield _event(answer)
+            while True:
+                # Not around a yield: the time of a client that reads slowly ends the sending.
+                async with asyncio.timeout_at(until):
+                    answer = await anext(answers, None)
+                if answer is None:
+                    return
+                yield _event(answer)
         except Problem as problem:
             yield _failed(problem)
         except TimeoutError:

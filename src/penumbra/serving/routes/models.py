@@ -45,7 +45,8 @@ async def models(request: Request) -> Response:
 async def reload(request: Request, body: ReloadBody) -> Response:
     """Read models anew from their files; requests that run are finished, none is dropped."""
     service = service_of(request)
-    known = [model["name"] for model in service.models]
+    # By the settings, so that what could not be loaded can be tried again once it is mended.
+    known = [*service.settings.runs, *service.settings.promptable]
     if body.name is not None and body.name not in known:
         raise Problem(404, f"There is no model of this name; there is {', '.join(known)}.")
     try:
@@ -57,4 +58,5 @@ async def reload(request: Request, body: ReloadBody) -> Response:
         raise Problem(
             409, "A model cannot be loaded; the old ones stay. The log says why.", code="not-loaded"
         ) from None
+    service.failure = None
     return json_reply({"models": service.models})

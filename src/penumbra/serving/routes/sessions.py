@@ -43,7 +43,7 @@ async def open_session(request: Request) -> Response:
         most_samples=settings.max_samples,
     )  # fmt: skip
     model = service.model(asked.model, "promptable")
-    size = await size_of(upload, settings)
+    size = await service.within(size_of(upload, settings))
     job = service.job("embed", model, upload, asked.plain(), size)
     answer = await service.answer(request, job)
     holder = request.scope.get("penumbra.holder")
