@@ -107,7 +107,8 @@ def _settings(**given: Any) -> ServeSettings:
             expected("what is served", "at least one RUN or --promptable", "nothing",
                      "penumbra serve runs/first")
         )  # fmt: skip
-    return ServeSettings.of(**given)
+    # What has no option here has its variable, as under other ASGI servers.
+    return ServeSettings.from_environment(**given)
 
 
 def _announce(addresses: dict[str, str], *, as_json: bool) -> None:

@@ -42,7 +42,7 @@ def serve(settings: ServeSettings, *, on_ready: Callable[[dict[str, str]], None]
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=int(settings.request_timeout_s + _GRACE_S),
-            # A client that says nothing for so long is let go.
+            # A client that says nothing for so long after an answer is let go.
             timeout_keep_alive=30,
             ws_max_size=settings.body_bytes,
             h11_max_incomplete_event_size=64 * 1024,

@@ -117,8 +117,12 @@ class ServeSettings(BaseModel):
             raise SettingsError(_sentence(error)) from error
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> ServeSettings:
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, **given: Any
+    ) -> ServeSettings:
         """Read settings from variables: ``PENUMBRA_RUNS``, ``PENUMBRA_MAX_QUEUE`` and so on.
+
+        What is `given` is taken instead of the variable.
 
         ``PENUMBRA_RUNS`` and ``PENUMBRA_PROMPTABLE`` are lists of ``NAME=PATH``, or of paths alone,
         with commas between; ``PENUMBRA_CORS_ORIGINS`` is a list of origins.
@@ -132,8 +136,7 @@ class ServeSettings(BaseModel):
             {'a': 'runs/first', 'b': 'runs/b'}
         """
         variables = os.environ if environment is None else environment
-        given: dict[str, Any] = {}
-        for name in cls.model_fields:
+        for name in (field for field in cls.model_fields if field not in given):
             text = variables.get(f"PENUMBRA_{name.upper()}", "").strip()
             if not text:
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from importlib import resources
 from typing import Any
 
@@ -100,4 +101,6 @@ def _values(field: dict[str, Any]) -> str:
     said += "".join(f", {sign} {field[name]:g}" for name, sign in bounds.items() if name in field)
     if "default" in field:
         said += f"; by default {field['default']}"
+    if field.get("examples"):
+        said += f"; such as {json.dumps(field['examples'][0], ensure_ascii=False)}"
     return f"{said}. {field['description']}" if "description" in field else said
