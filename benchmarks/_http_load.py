@@ -84,6 +84,7 @@ class Tally:
     """What became of the requests of a run.
 
     Attributes:
+        asked: how many there were.
         latencies: seconds of each accepted request.
         refused: how many got 429.
         without_retry: how many of these did not say when to come back.
@@ -93,6 +94,7 @@ class Tally:
         seconds: from the first request to the last answer.
     """
 
+    asked: int = 0
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
     without_retry: int = 0
@@ -105,6 +107,11 @@ class Tally:
     def rate(self) -> float:
         """Accepted requests per second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def unaccounted(self) -> int:
+        """Requests of which nothing is known; 0 unless the counting is wrong."""
+        return self.asked - len(self.latencies) - self.refused - self.lost - len(self.odd)
 
     def percentile(self, share: float) -> float:
         """Latency in seconds below which that share lies."""
@@ -119,20 +126,28 @@ async def _one(
     connection: Connection, requests: Sequence[bytes], number: int, tally: Tally, check: Check
 ) -> None:
     index, began = number % len(requests), time.perf_counter()
+    tally.asked += 1
     try:
         reply = await connection.ask(requests[index])
-    except (ConnectionError, asyncio.IncompleteReadError):
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
         tally.lost += 1
         connection.close()
         return
     if reply.status == 200:
         tally.latencies.append(time.perf_counter() - began)
-        tally.swapped += not check(index, reply)
+        tally.swapped += not _holds(check, index, reply)
     elif reply.status == 429:
         tally.refused += 1
         tally.without_retry += "retry-after" not in reply.headers
     else:
         tally.odd.append(reply.status)
+
+
+def _holds(check: Check, index: int, reply: Reply) -> bool:
+    try:
+        return check(index, reply)
+    except (LookupError, TypeError, ValueError):
+        return False  # Not even an answer.
 
 
 async def closed_loop(
@@ -165,14 +180,12 @@ async def open_loop(
         await _one(connection, requests, number, tally, check)
         idle.append(connection)
 
-    tasks = set()
+    tasks = []
     for number in range(int(rate * seconds)):
         left = began + number / rate - time.perf_counter()
         if left > 0:
             await asyncio.sleep(left)
-        task = asyncio.create_task(one(number))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        tasks.append(asyncio.create_task(one(number)))
     await asyncio.gather(*tasks)
     for connection in idle:
         connection.close()

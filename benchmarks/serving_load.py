@@ -290,7 +290,7 @@ def described(tally: Tally) -> dict[str, Any]:
         "accepted": len(tally.latencies),
         "refused": tally.refused,
         "without_retry": tally.without_retry,
-        "lost": tally.lost,
+        "lost": tally.lost + tally.unaccounted,
         "odd": sorted(set(tally.odd)),
         "swapped": tally.swapped,
         "p50": tally.percentile(0.5),
