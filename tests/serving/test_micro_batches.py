@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -160,6 +161,51 @@ def test_a_stream_that_nobody_reads_any_more_is_closed():
         await stream.aclose()
         await batcher.drain()
         assert pool.closed == 1
+
+    asyncio.run(scenario())
+
+
+def test_of_what_nobody_reads_the_latest_estimate_and_the_last_are_held():
+    alive = []
+
+    class Remembered(FakePool):
+        async def submit(self, batch):
+            async for message in super().submit(batch):
+                alive.append(weakref.ref(message))
+                yield message
+
+    async def scenario():
+        pool = Remembered()
+        batcher = MicroBatcher(pool, max_wait_ms=0)
+        stream = batcher.stream(job("s", parts=100))
+        parts = [(await anext(stream)).document["part"]]
+        await batcher.drain()
+        assert len(alive) == 100
+        # The one that was read is in use.
+        assert sum(one() is not None for one in alive) <= 3
+        parts += [said.document["part"] async for said in stream]
+        assert parts == [0, 98, 99]
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_is_started_as_soon_as_more_fits():
+    class Grows(FakePool):
+        def watch(self, tell):
+            self.tell = tell
+
+    async def scenario():
+        pool = Grows()
+        pool.gate.clear()
+        batcher = MicroBatcher(pool, max_batch=1, max_wait_ms=0)
+        tasks = [asyncio.create_task(batcher.submit(job(str(n)))) for n in range(3)]
+        await until(lambda: pool.batches == [["0"]])
+        pool.capacity = 2
+        pool.tell()
+        await until(lambda: pool.batches == [["0"], ["1"]])
+        assert batcher.depth == 1
+        pool.gate.set()
+        assert [(await task).document["of"] for task in tasks] == list("012")
 
     asyncio.run(scenario())
 

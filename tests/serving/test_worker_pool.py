@@ -122,9 +122,10 @@ def test_answers_come_from_another_process(model):
         assert [row["state"] for row in pool.status()] == ["ready"]
         large = b"x" * 3_000_000
         said = await said_to(pool, job("a", upload=large), job("b", parts=3))
-        assert [(m.document["of"], m.document["part"], m.last) for m in said] == [
-            ("a", 0, True), ("b", 0, False), ("b", 1, False), ("b", 2, True),
-        ]  # fmt: skip
+        found = [(m.document["of"], m.document["part"], m.last) for m in said]
+        assert (found[0], found[-1]) == (("a", 0, True), ("b", 2, True))
+        # An estimate that nobody has read when the next one comes is left out.
+        assert set(found[1:-1]) <= {("b", 0, False), ("b", 1, False)}
         assert said[0].document["bytes"] == len(large)
         assert said[0].document["pid"] == pool.status()[0]["pid"] != os.getpid()
 
@@ -187,8 +188,12 @@ def test_a_job_that_kills_twice_fails_alone(model, tmp_path):
 
 def test_a_stream_that_is_tried_again_does_not_repeat_itself(model, tmp_path):
     async def scenario(pool):
-        said = await said_to(pool, job("s", parts=4, die_at=2, mark=str(tmp_path / "mark")))
-        assert [m.document["part"] for m in said] == [0, 1, 2, 3]
+        said = await said_to(
+            pool, job("s", parts=4, pause=0.1, die_at=2, mark=str(tmp_path / "mark"))
+        )
+        parts = [m.document["part"] for m in said]
+        assert parts == sorted(set(parts))
+        assert parts[-1] == 3
         assert len({m.document["pid"] for m in said}) == 2
 
     with_pool(model, scenario)

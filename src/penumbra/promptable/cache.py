@@ -148,6 +148,12 @@ class EmbeddingCache:
             write_embedding(self.folder, kept)
         return in_single(kept)
 
+    def drop(self, key: str) -> None:
+        """Forget one embedding in memory, where it is held; its file stays."""
+        with self._lock:
+            held = self._held.pop(key, None)
+            self._bytes -= 0 if held is None else held.nbytes
+
     def clear(self) -> None:
         """Forget what is in memory; files stay."""
         with self._lock:

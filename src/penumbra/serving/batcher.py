@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from penumbra.errors import PenumbraError
 from penumbra.serving.messages import Answer, Failed, Job
+from penumbra.serving.unread import Unread, is_last
 
 _LOG = logging.getLogger(__name__)
 _MEMORY = 0.2
@@ -52,20 +53,32 @@ class Pool(Protocol):
         ...
 
 
+@runtime_checkable
+class Watched(Protocol):
+    """A pool whose capacity changes while it runs, as workers come and go."""
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Have a function called, in the event loop, whenever more may fit."""
+        ...
+
+
 @dataclass(eq=False)
 class _Entry:
     job: Job
     came: float
     waited: float = 0.0
-    said: asyncio.Queue[Answer | Failed] = field(default_factory=asyncio.Queue)
+    unread: Unread = field(default_factory=Unread)
     is_over: bool = False
     is_wanted: bool = True
     mates: Sequence[_Entry] = ()
     task: asyncio.Task[None] | None = None
 
     def hear(self, message: Answer | Failed) -> None:
-        self.is_over = isinstance(message, Failed) or message.last
-        self.said.put_nowait(message)
+        self.is_over = is_last(message)
+        if self.is_wanted:
+            self.unread.put(message)
+        if self.is_over:
+            self.unread.close()
 
     def give_up(self) -> None:
         """Want it no more; a batch of which nobody wants anything more is given up."""
@@ -79,7 +92,7 @@ class MicroBatcher:
     """Hands jobs to the pool in batches of one key, the oldest first.
 
     Args:
-        pool: runs the batches.
+        pool: runs the batches; one that is `Watched` says itself when more of them fit.
         max_batch: most jobs of a batch.
         max_wait_ms: how long a job waits for company while a worker is free.
         max_queue: most jobs that wait; those that run do not count.
@@ -105,6 +118,8 @@ class MicroBatcher:
         self._closing = False
         self._empty = asyncio.Event()
         self._empty.set()
+        if isinstance(pool, Watched):
+            pool.watch(self._dispatch)
 
     @property
     def depth(self) -> int:
@@ -140,6 +155,8 @@ class MicroBatcher:
     async def stream(self, job: Job) -> AsyncGenerator[Answer, None]:
         """Give the answers of a job as they come; closing the iterator gives the job up.
 
+        An estimate that is not read before the next one comes is left out; the last answer never.
+
         Raises:
             QueueFullError, JobFailedError: as `submit`.
         """
@@ -152,13 +169,10 @@ class MicroBatcher:
         self._empty.clear()
         self._dispatch()
         try:
-            while True:
-                said = await entry.said.get()
-                if isinstance(said, Failed):
-                    raise JobFailedError(said)
-                yield said.after(entry.waited)
-                if said.last:
-                    return
+            while (said := await entry.unread.get()) is not None:
+                if isinstance(said.message, Failed):
+                    raise JobFailedError(said.message)
+                yield said.message.after(entry.waited)
         finally:
             entry.give_up()
             if entry in self._waiting:

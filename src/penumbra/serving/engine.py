@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from penumbra.inference.predictor import Predictor
 from penumbra.serving.answers import answer_of
 from penumbra.serving.logs import silence_decoders
 from penumbra.serving.messages import Answer, Failed, Job
-from penumbra.serving.prompting import ServedPromptable
+from penumbra.serving.prompting import Look, ServedPromptable
 from penumbra.serving.rectifying import rectified
 from penumbra.serving.requests import SegmentRequest
 from penumbra.serving.specs import ModelSpec, WorkerSettings
@@ -70,7 +71,7 @@ class WorkerEngine:
 
     def __init__(self, models: dict[str, Model], settings: WorkerSettings) -> None:
         self._models, self._settings = models, settings
-        self._look: Callable[[], None] = _go_on
+        self._look: Look = _go_on
         for model in models.values():
             if isinstance(model, ServedSegmenter) and isinstance(model.base, Predictor):
                 model.base.between = self._between
@@ -90,11 +91,13 @@ class WorkerEngine:
 
         Args:
             jobs: of one key.
-            look: called between passes; what it raises ends the work on all of them.
+            look: called between images, passes, prompts and cards; what it raises ends the work on
+                all of them.
         """
         self._look = look or _go_on
         groups: dict[object, list[Decoded]] = {}
         for job in jobs:
+            self._look()
             try:
                 model = self._model(job)
                 if job.kind in ("segment", "uncertainty") and isinstance(model, ServedSegmenter):
@@ -111,6 +114,12 @@ class WorkerEngine:
             for portion in _portions(group):
                 yield from self._segmented(portion)
 
+    def forget(self, session: str) -> None:
+        """Keep nothing of a session any longer."""
+        for model in self._models.values():
+            if isinstance(model, ServedPromptable):
+                model.forget(session)
+
     def _between(self) -> None:
         self._look()
 
@@ -126,8 +135,7 @@ class WorkerEngine:
                     first.job, first.request, first.image, predictor, decode_seconds=first.seconds
                 )
                 return
-            images = [one.image for one in group]
-            predictions = predictor(images, seed=first.request.seed)
+            predictions = self._predicted(predictor, group)
         except (PenumbraError, *_UNFORESEEN) as error:
             if len(group) == 1:
                 yield failure(first.job, error)
@@ -139,14 +147,25 @@ class WorkerEngine:
         for one, prediction in zip(group, predictions, strict=True):
             yield _encoded(one, prediction, predictor.threshold)
 
+    def _predicted(self, predictor: ImagePredictor, group: list[Decoded]) -> list[Prediction]:
+        images, seed = [one.image for one in group], group[0].request.seed
+        if isinstance(predictor, Predictor):
+            return list(predictor(images, seed=seed))
+        # Other methods take one image after another anyway, and do not look in between.
+        found: list[Prediction] = []
+        for image in images:
+            self._look()
+            found += predictor([image], seed=seed)
+        return found
+
     def _other(self, model: Model, job: Job) -> Answer:
         if isinstance(model, ServedPromptable):
             if job.kind == "embed":
-                return model.embed(job, self._limits)
+                return model.embed(job, self._limits, look=self._look)
             if job.kind == "prompt":
-                return model.prompt(job, self._limits)
+                return model.prompt(job, self._limits, look=self._look)
         elif job.kind == "rectify":
-            return rectified(job, model, self._limits)
+            return rectified(job, model, self._limits, look=self._look)
         kinds = "embed and prompt" if isinstance(model, ServedPromptable) else "segment"
         raise SettingsError(
             expected(f"what {job.model} is asked for", kinds, job.kind, "a model of the other kind")
@@ -177,13 +196,29 @@ def load_engine(specs: Sequence[ModelSpec], settings: WorkerSettings) -> WorkerE
         PenumbraError: one cannot be loaded.
     """
     silence_decoders()
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    torch.set_num_threads(threads_of(settings))
     models: dict[str, Model] = {}
     for spec in specs:
         kind = ServedPromptable if spec.kind == "promptable" else ServedSegmenter
         models[spec.name] = kind(spec, settings)
     return WorkerEngine(models, settings)
+
+
+def threads_of(settings: WorkerSettings) -> int:
+    """Choose how many threads a worker computes with.
+
+    Args:
+        settings: with a number, or with that of the workers, among whom the cores that this process
+            may use are shared out evenly. Never more than the library takes by itself.
+
+    Examples:
+        >>> threads_of(WorkerSettings(threads=3)), threads_of(WorkerSettings(workers=4096))
+        (3, 1)
+    """
+    if settings.threads is not None:
+        return settings.threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(torch.get_num_threads(), (cores or 1) // settings.workers))
 
 
 def failure(job: Job, error: Exception) -> Failed:

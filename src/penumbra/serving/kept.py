@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+OFTEN_S = 10.0
+"""From one look for what is too old to the next."""
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Kept(Generic[T]):
         ttl_s: how long something is kept.
         most_bytes: that everything takes together.
         renew: whether a use prolongs the time.
+        on_end: told the name of whatever is forgotten, for whichever reason.
         clock: gives seconds that never go back.
 
     Examples:
@@ -45,18 +50,20 @@ class Kept(Generic[T]):
         ttl_s: float,
         most_bytes: int,
         renew: bool = False,
+        on_end: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ttl_s = ttl_s
         self.most_bytes = most_bytes
         self.n_bytes = 0
         self._renew = renew
+        self._on_end = on_end or (lambda _: None)
         self._clock = clock
         # The first is the one that ends first: every use moves what it prolongs to the end.
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
 
     def __len__(self) -> int:
-        self._forget()
+        self.forget_old()
         return len(self._entries)
 
     def put(self, value: T, *, n_bytes: int, name: str | None = None) -> str | None:
@@ -68,16 +75,17 @@ class Kept(Generic[T]):
         """
         if n_bytes > self.most_bytes:
             return None
-        self._forget(room_for=n_bytes)
         name = name or secrets.token_urlsafe(16)
-        self.drop(name)
+        # What it takes the place of goes first, and is not over.
+        self._remove(name)
+        self._forget(room_for=n_bytes)
         self._entries[name] = _Entry(value, n_bytes, self._clock() + self.ttl_s)
         self.n_bytes += n_bytes
         return name
 
     def get(self, name: str) -> T | None:
         """Give what is kept under a name, or ``None``."""
-        self._forget()
+        self.forget_old()
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -88,6 +96,16 @@ class Kept(Generic[T]):
 
     def drop(self, name: str) -> bool:
         """Forget something now; whether it was there."""
+        was_there = self._remove(name)
+        if was_there:
+            self._on_end(name)
+        return was_there
+
+    def forget_old(self) -> None:
+        """Forget what is too old; every use does so too, but there may be none for long."""
+        self._forget()
+
+    def _remove(self, name: str) -> bool:
         entry = self._entries.pop(name, None)
         self.n_bytes -= entry.n_bytes if entry else 0
         return entry is not None
@@ -99,3 +117,24 @@ class Kept(Generic[T]):
             if first.until > now and self.n_bytes + room_for <= self.most_bytes:
                 return
             self.drop(name)
+
+
+class Forgets(Protocol):
+    """A store that can be told to forget what is too old."""
+
+    def forget_old(self) -> None:
+        """Do so."""
+        ...
+
+
+async def forget_on_time(*stores: Forgets, every_s: float = OFTEN_S) -> None:
+    """Have stores forget what is too old though nobody uses them; runs until it is cancelled.
+
+    Args:
+        stores: which.
+        every_s: seconds from one look to the next, which is how late they may be.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        for store in stores:
+            store.forget_old()

@@ -160,6 +160,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Forget:
+    """Parent to worker: a session is over; its embedding is not asked for again."""
+
+    session: str
+
+
+@dataclass(frozen=True)
 class Stop:
     """Parent to worker: end."""
 

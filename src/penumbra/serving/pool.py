@@ -6,7 +6,7 @@ import asyncio
 import atexit
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -14,6 +14,7 @@ from penumbra.errors import PenumbraError, SettingsError, expected
 from penumbra.serving.messages import UNKNOWN_SESSION, Answer, Failed, Job
 from penumbra.serving.processes import WorkerEndedError, WorkerProcess
 from penumbra.serving.specs import ModelSpec, WorkerSettings
+from penumbra.serving.unread import Said, is_last
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 30.0
@@ -48,6 +49,7 @@ class WorkerPool:
         self._leaving: set[WorkerProcess] = set()
         self._starting: set[WorkerProcess] = set()
         self._waiting: list[asyncio.Future[None]] = []
+        self._watchers: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()
         self._closing = False
@@ -61,8 +63,9 @@ class WorkerPool:
 
     @property
     def capacity(self) -> int:
-        """How many batches can run at once, at least 1."""
-        return max(1, sum(worker.state == "ready" for worker in self._workers))
+        """How many batches can run at once, at least 1; those of workers that leave count."""
+        ready = sum(worker.state == "ready" for worker in self._workers)
+        return max(1, ready + sum(worker.run is not None for worker in self._leaving))
 
     @property
     def models(self) -> list[dict[str, Any]]:
@@ -81,6 +84,15 @@ class WorkerPool:
         missing = self.settings.workers - len(self._workers) - len(self._starting)
         gap = {"pid": None, "state": "missing", "for_s": None, "jobs": 0, "exit_code": None}
         return rows + [gap] * (0 if self._closing else missing)
+
+    def watch(self, tell: Callable[[], None]) -> None:
+        """Have a function called whenever a worker may have become free, ready, or lost."""
+        self._watchers.append(tell)
+
+    def forget(self, session: str) -> None:
+        """Have the workers forget the embedding of a session that is over."""
+        for worker in (*self._workers, *self._leaving):
+            worker.drop(session)
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -212,49 +224,48 @@ class WorkerPool:
         ledger = _Ledger(batch)
         try:
             async with aclosing(self._once(batch)) as messages:
-                async for message in messages:
-                    if ledger.is_new(message):
-                        yield message
+                async for said in messages:
+                    if ledger.is_new(said):
+                        yield said.message
         except WorkerEndedError:
             _LOG.warning("%s jobs are tried once more, one by one.", len(ledger.open))
         for job in list(ledger.open.values()):
-            ledger.rewind(job)
             try:
                 async with aclosing(self._once([job])) as messages:
-                    async for message in messages:
-                        if ledger.is_new(message):
-                            yield message
+                    async for said in messages:
+                        if ledger.is_new(said):
+                            yield said.message
             except WorkerEndedError:
                 yield _crashed(job)
                 continue
             if job.id in ledger.open:
                 yield _lost(job)
 
-    async def _once(self, jobs: Sequence[Job]) -> AsyncGenerator[Answer | Failed, None]:
+    async def _once(self, jobs: Sequence[Job]) -> AsyncGenerator[Said, None]:
         worker = await self._free(jobs)
         if worker is None:
             for job in jobs:
-                yield self._refused(job)
+                yield Said(1, self._refused(job))
             return
         by_id = {job.id: job for job in jobs}
         unknown: list[Job] = []
         run = worker.begin(jobs)
         try:
-            while (message := await run.next()) is not None:
-                job = by_id[message.id]
+            while (said := await run.next()) is not None:
+                message, job = said.message, by_id[said.message.id]
                 if isinstance(message, Failed) and message.code == UNKNOWN_SESSION:
                     worker.forget(str(job.options.get("session")))
                     unknown.append(job)
                     continue
                 if isinstance(message, Answer) and "session" in job.options:
                     worker.remember(str(job.options["session"]))
-                yield message
+                yield said
         finally:
             worker.abandon(run)
         if unknown:
             async with aclosing(self._once(unknown)) as messages:
-                async for message in messages:
-                    yield message
+                async for said in messages:
+                    yield said
 
     async def _free(self, jobs: Sequence[Job]) -> WorkerProcess | None:
         """Wait for a worker; ``None`` where there is none to come."""
@@ -278,6 +289,8 @@ class WorkerPool:
         for waiter in self._waiting:
             if not waiter.done():
                 waiter.set_result(None)
+        for tell in self._watchers:
+            tell()
 
     def _refused(self, job: Job) -> Failed:
         if self._closing:
@@ -293,21 +306,16 @@ class _Ledger:
     def __init__(self, batch: Sequence[Job]) -> None:
         self.open = {job.id: job for job in batch}
         self._said: Counter[str] = Counter()
-        self._again: Counter[str] = Counter()
 
-    def is_new(self, message: Answer | Failed) -> bool:
+    def is_new(self, said: Said) -> bool:
         """Note a message; a stream that is tried again repeats itself, bit for bit."""
-        self._again[message.id] += 1
-        if isinstance(message, Failed) or message.last:
-            self.open.pop(message.id, None)
-        elif self._again[message.id] <= self._said[message.id]:
+        name = said.message.id
+        if is_last(said.message):
+            self.open.pop(name, None)
+        elif said.number <= self._said[name]:
             return False
-        self._said[message.id] = max(self._said[message.id], self._again[message.id])
+        self._said[name] = max(self._said[name], said.number)
         return True
-
-    def rewind(self, job: Job) -> None:
-        """Note that a job begins anew."""
-        self._again[job.id] = 0
 
 
 def _crashed(job: Job) -> Failed:

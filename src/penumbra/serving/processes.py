@@ -21,12 +21,14 @@ from penumbra.serving.messages import (
     BatchDone,
     Cancel,
     Failed,
+    Forget,
     Job,
     NotLoaded,
     Ready,
     Stop,
 )
 from penumbra.serving.specs import ModelSpec, WorkerSettings
+from penumbra.serving.unread import Said, Unread
 from penumbra.serving.worker import work
 
 State = Literal["starting", "ready", "leaving", "dead"]
@@ -50,28 +52,28 @@ class Run:
     def __init__(self, number: int) -> None:
         self.number = number
         self.over = False
-        self._said: asyncio.Queue[Answer | Failed | None] = asyncio.Queue()
+        self._unread = Unread()
         self._ended = False
 
     def hear(self, message: Answer | Failed) -> None:
         """Take what the worker says."""
-        self._said.put_nowait(message)
+        self._unread.put(message)
 
     def finish(self, *, ended: bool = False) -> None:
         """Note that nothing follows, because all is said or because the worker ended."""
         self.over, self._ended = True, ended
-        self._said.put_nowait(None)
+        self._unread.close()
 
-    async def next(self) -> Answer | Failed | None:
+    async def next(self) -> Said | None:
         """Wait for the next message; ``None`` after the last.
 
         Raises:
             WorkerEndedError: the worker ended before.
         """
-        message = await self._said.get()
-        if message is None and self._ended:
+        said = await self._unread.get()
+        if said is None and self._ended:
             raise WorkerEndedError
-        return message
+        return said
 
 
 class WorkerProcess:
@@ -222,6 +224,12 @@ class WorkerProcess:
     def forget(self, session: str) -> None:
         """Note that it has a session's embedding no more."""
         self._sessions.pop(session, None)
+
+    def drop(self, session: str) -> None:
+        """Have it forget a session, where it has the embedding or may be making it."""
+        if self.state in ("ready", "leaving") and (self.knows(session) or self.run is not None):
+            self._outbox.put(Forget(session))
+        self.forget(session)
 
     def _lightened(self, job: Job) -> Job:
         if job.kind == "prompt" and self.knows(str(job.options.get("session"))):

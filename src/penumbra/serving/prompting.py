@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from penumbra.serving.uploads import UploadError, UploadLimits, decode
 
 _MOST_SESSIONS = 4096
 _MOST_PROMPTS = 256
+Look = Callable[[], None]
+"""Looks whether anybody still waits, and raises where nobody does."""
 _PRECISIONS: dict[str, Any] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -68,13 +70,25 @@ class ServedPromptable:
             "accepts": sorted(self.segmenter.accepts),
         }
 
-    def embed(self, job: Job, limits: UploadLimits) -> Answer:
+    def forget(self, session: str) -> None:
+        """Keep nothing of a session; an embedding that another one is of as well stays."""
+        key = self._keys.pop(session, None)
+        if key is not None and key not in self._keys.values():
+            self.cache.drop(key)
+
+    def embed(self, job: Job, limits: UploadLimits, *, look: Look) -> Answer:
         """Embed an image and remember it under its session.
+
+        Args:
+            job: whose upload is the image.
+            limits: of the upload.
+            look: called before the image is embedded; what it raises is let through.
 
         Raises:
             UploadError: the upload is refused.
         """
         image, decoding = _decoded(job, limits)
+        look()
         embedding, timings, cached = self._embedded(job, image)
         timings = {"decode": decoding, **timings}
         height, width = embedding.size
@@ -98,15 +112,20 @@ class ServedPromptable:
             cached=cached,
         )
 
-    def prompt(self, job: Job, limits: UploadLimits) -> Answer:
+    def prompt(self, job: Job, limits: UploadLimits, *, look: Look) -> Answer:
         """Answer prompts on a session's image; each mask is cropped to its box.
+
+        Args:
+            job: whose options are the prompts.
+            limits: of the upload.
+            look: called before each prompt; what it raises is let through.
 
         Raises:
             SettingsError: a prompt is not valid.
             UploadError: the session is unknown here and the job has no upload (status 0), or the
                 upload is refused.
         """
-        embedding, timings, cached = self._embedding(job, limits)
+        embedding, timings, cached = self._embedding(job, limits, look)
         started = time.perf_counter()
         asked = _asked(job.options, embedding.size, self.segmenter.low)
         choice: Any = job.options.get("choice") or "best"
@@ -115,6 +134,7 @@ class ServedPromptable:
         # One at a time: masks of a large image take much room until they are run lengths, and a
         # prompt then has the same bits whatever is asked beside it.
         for number in range(len(asked)):
+            look()
             one = asked[slice(number, number + 1)]
             found = self.segmenter.predict_prompts(embedding, one, choice=choice)
             before = time.perf_counter()
@@ -126,7 +146,7 @@ class ServedPromptable:
         return Answer(id=job.id, document=document, timings=timings, cached=cached)
 
     def _embedding(
-        self, job: Job, limits: UploadLimits
+        self, job: Job, limits: UploadLimits, look: Look
     ) -> tuple[Embedding, dict[str, float], bool]:
         session = str(job.options.get("session", job.id))
         key = self._keys.get(session)
@@ -135,6 +155,7 @@ class ServedPromptable:
             self._keys.move_to_end(session)
             return held, {"decode": 0.0, "prepare": 0.0}, True
         image, decoding = _decoded(job, limits)
+        look()
         embedding, timings, cached = self._embedded(job, image)
         return embedding, {"decode": decoding, **timings}, cached
 

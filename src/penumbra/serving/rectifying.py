@@ -14,6 +14,7 @@ from penumbra.errors import SettingsError, expected
 from penumbra.serving.answers import result_href
 from penumbra.serving.encode import map_png
 from penumbra.serving.messages import Answer, Job
+from penumbra.serving.prompting import Look
 from penumbra.serving.requests import SegmentRequest
 from penumbra.serving.uploads import UploadLimits, decode
 from penumbra.serving.variants import ServedSegmenter
@@ -22,13 +23,14 @@ from penumbra.storage import json_ready
 _MOST_SIDE = 4096
 
 
-def rectified(job: Job, model: ServedSegmenter, limits: UploadLimits) -> Answer:
+def rectified(job: Job, model: ServedSegmenter, limits: UploadLimits, *, look: Look) -> Answer:
     """Crop the cards in a photograph: ``card.png``, ``card-2.png`` …, each with its uncertainty.
 
     Args:
         job: whose upload is the photograph.
         model: segments cards.
         limits: of the upload.
+        look: called from stage to stage and between cards; what it raises is let through.
 
     Raises:
         SettingsError: an option is not possible.
@@ -38,9 +40,11 @@ def rectified(job: Job, model: ServedSegmenter, limits: UploadLimits) -> Answer:
     started = time.perf_counter()
     image = decode(job.upload or b"", limits)
     timings = {"decode": time.perf_counter() - started}
+    look()
     request = SegmentRequest(threshold=job.options.get("threshold"))
     prediction = model.predictor(model.plan(request))([image])[0]
     timings |= dict(prediction.timings)
+    look()
     started = time.perf_counter()
     most = MOST_CARDS if job.options.get("all_cards") else 1
     cards = rectify_all(image, prediction, settings=settings, most=most)
@@ -49,6 +53,7 @@ def rectified(job: Job, model: ServedSegmenter, limits: UploadLimits) -> Answer:
     rows: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
     for index, card in enumerate(cards):
+        look()
         row = card.to_json()
         if isinstance(card, Rectified):
             stem = "card" if index == 0 else f"card-{index + 1}"

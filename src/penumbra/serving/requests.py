@@ -20,6 +20,7 @@ MAPS: tuple[str, ...] = OUTPUTS[1:8]
 """Outputs that are numbers per pixel, with a scale."""
 
 DEFAULT_SAMPLES = 8
+DEFAULT_EVERY = 2
 _OF_PASSES = ("noise_mode", "noise_strength", "pattern", "samples")
 
 
@@ -33,7 +34,7 @@ class SegmentRequest:
             own noise, where it has some, else 0.3.
         pattern: of the noise, such as ``perlin16``; ``None`` for the default.
         samples: noisy passes of ``ensemble`` and ``monte_carlo``, and where strength, pattern or
-            samples are given without a mode; ``None`` for 8.
+            samples are given without a mode; ``None`` for 8, or fewer where the server makes fewer.
         sampler: as ``penumbra predict --sampler`` takes it, instead of a noise mode.
         threshold: of the mask; ``None`` for the model's own.
         seed: every draw is made from it and from the image.
@@ -59,7 +60,7 @@ class SegmentRequest:
     accept: Literal["json", "png", "npz"] = "json"
     tolerance: float = 0.005
     stream: bool = False
-    every: int = 2
+    every: int = DEFAULT_EVERY
 
     @classmethod
     def of(cls, options: Mapping[str, Any], *, max_samples: int) -> SegmentRequest:
@@ -95,7 +96,8 @@ class SegmentRequest:
         _within("noise_strength", self.noise_strength, 0, 2)
         _within("samples", self.samples, 1, max_samples)
         _within("seed", self.seed, 0, 2**63 - 1)
-        _within("every", self.every, 1, max_samples)
+        # Its default must be possible where a single pass may be asked for.
+        _within("every", self.every, 1, max(DEFAULT_EVERY, max_samples))
         _within("tolerance", self.tolerance, 0, 1)
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise SettingsError(expected("`threshold`", "between 0 and 1", self.threshold, "0.5"))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from penumbra.errors import expected
 from penumbra.serving.kept import Kept
+
+_MIB = 2**20
 
 
 class Results:
@@ -49,6 +52,25 @@ class Results:
             return True
         size = sum(map(len, files.values()))
         return self._kept.put(dict(files), n_bytes=size, name=request) is not None
+
+    def refusal(self, files: Mapping[str, bytes]) -> str:
+        """Say, in a sentence for people, why `put` does not keep these files.
+
+        Examples:
+            >>> Results(ttl_s=60, most_bytes=2**20).refusal({"large.png": bytes(3 * 2**20)})
+            'Expected the files of an answer to be at most 1.0 MiB together, but got 3.0 MiB. Try fewer outputs, bits=8, a smaller image, or a server with more results_bytes.'
+        """  # noqa: E501 - a doctest's line
+        size = sum(map(len, files.values())) / _MIB
+        return expected(
+            "the files of an answer",
+            f"at most {self._kept.most_bytes / _MIB:.1f} MiB together",
+            f"{size:.1f} MiB",
+            "fewer outputs, bits=8, a smaller image, or a server with more results_bytes",
+        )
+
+    def forget_old(self) -> None:
+        """Forget the files that are too old."""
+        self._kept.forget_old()
 
     def get(self, request: str, name: str) -> bytes | None:
         """Give a file, or ``None`` where there is none any more."""

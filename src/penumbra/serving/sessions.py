@@ -32,6 +32,7 @@ class Sessions:
     Args:
         ttl_s: how long a session lives after its last prompt.
         most_bytes: that the images of all sessions take together.
+        on_end: told the name of every session that is over: closed, too old, or crowded out.
         clock: gives seconds that never go back.
 
     Examples:
@@ -45,11 +46,17 @@ class Sessions:
     """
 
     def __init__(
-        self, *, ttl_s: float, most_bytes: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        ttl_s: float,
+        most_bytes: int,
+        on_end: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ttl_s = ttl_s
+        self._on_end = on_end or (lambda _: None)
         self._kept: Kept[Session] = Kept(
-            ttl_s=ttl_s, most_bytes=most_bytes, renew=True, clock=clock
+            ttl_s=ttl_s, most_bytes=most_bytes, renew=True, on_end=on_end, clock=clock
         )
 
     def __len__(self) -> int:
@@ -66,7 +73,10 @@ class Sessions:
         Returns:
             Whether it is kept: not where its image is larger than all may be together.
         """
-        return self._kept.put(session, n_bytes=len(session.upload), name=name) is not None
+        if self._kept.put(session, n_bytes=len(session.upload), name=name) is None:
+            self._on_end(name)
+            return False
+        return True
 
     def get(self, name: str, holder: str | None) -> Session | None:
         """Give a session of this holder, or ``None`` where there is none any more."""
@@ -76,3 +86,7 @@ class Sessions:
     def close(self, name: str, holder: str | None) -> bool:
         """End a session; whether there was one."""
         return self.get(name, holder) is not None and self._kept.drop(name)
+
+    def forget_old(self) -> None:
+        """End the sessions whose time is over."""
+        self._kept.forget_old()

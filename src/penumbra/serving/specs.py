@@ -30,7 +30,7 @@ class WorkerSettings:
 
     Attributes:
         workers: how many processes hold the models.
-        threads: of each worker; ``None`` leaves it to the libraries.
+        threads: of each worker; ``None`` for the cores shared out evenly.
         max_upload_bytes: most bytes of a file.
         max_pixels: most pixels of an image, checked before any is decoded.
         max_samples: most passes that a request may ask for.

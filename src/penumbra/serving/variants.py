@@ -75,7 +75,9 @@ class ServedSegmenter:
             SettingsError: this model cannot make them.
         """
         mode, asked = request.noise_mode, (request.pattern, request.noise_strength)
-        samples = DEFAULT_SAMPLES if request.samples is None else request.samples
+        # The default must be possible, whatever the server's bound.
+        usual = min(DEFAULT_SAMPLES, self.settings.max_samples)
+        samples = usual if request.samples is None else request.samples
         sampler: Sampler | None = None
         if request.sampler is not None:
             sampler = Sampler.parse(request.sampler)
@@ -115,11 +117,10 @@ class ServedSegmenter:
             made = self.base.using(
                 sampler=plan.sampler, threshold=plan.threshold, mask_from=plan.mask_from
             )
-            if made.n_samples > self.settings.max_samples and plan.sampler is not None:
-                raise SettingsError(
-                    expected("the passes", f"at most {self.settings.max_samples}", made.n_samples,
-                             "fewer samples")
-                )  # fmt: skip
+            # What the run itself draws behind its passes costs next to nothing.
+            passes = len(made.passes) if plan.sampler is None else made.n_samples
+            if passes > self.settings.max_samples:
+                raise SettingsError(self._too_many(plan, made, passes))
             return made
         if plan.sampler not in (None, Sampler()):
             raise SettingsError(
@@ -131,6 +132,17 @@ class ServedSegmenter:
             return self.base
         return ClassicalPredictor(
             self.base.baseline, class_names=self.base.class_names, threshold=threshold
+        )
+
+    def _too_many(self, plan: Plan, made: Predictor, passes: int) -> str:
+        most = self.settings.max_samples
+        if plan.sampler is not None:
+            return expected("the passes", f"at most {most}", passes, "fewer samples")
+        return expected(
+            f"the passes of {self.name}",
+            f"at most {most}, which is all that this server makes for a request",
+            f"{passes} by its own sampler, {made.sampler}",
+            f"samples={most}, noise_mode=disabled, or a server with more max_samples",
         )
 
 

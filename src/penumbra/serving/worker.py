@@ -18,6 +18,7 @@ from penumbra.serving.messages import (
     BatchDone,
     Cancel,
     Failed,
+    Forget,
     Job,
     NotLoaded,
     Ready,
@@ -52,6 +53,10 @@ class Engine(Protocol):
         """
         ...
 
+    def forget(self, session: str) -> None:
+        """Keep nothing of a session any longer."""
+        ...
+
 
 EngineFactory = Callable[[Sequence[ModelSpec], WorkerSettings], Engine]
 
@@ -82,6 +87,8 @@ def work(
                 return
             if isinstance(message, Batch):
                 _answer(engine, message, connection)
+            elif isinstance(message, Forget):
+                engine.forget(message.session)
     except _GONE:
         return
 
@@ -106,24 +113,33 @@ def _loaded(
 
 def _answer(engine: Engine, batch: Batch, connection: Connection) -> None:
     latest = time.monotonic()
+    over: list[str] = []
 
     def look() -> None:
         nonlocal latest
         now = time.monotonic()
         if now - latest >= _LOOK_S:
             latest = now
-            _listen(connection, batch.number)
+            _listen(connection, batch.number, over)
 
     with contextlib.suppress(GivenUpError):
         for said in engine.handle(batch.jobs, look=look):
             connection.send(said)
             look()
+    # Not before, as the batch may have embedded the image of such a session meanwhile.
+    for session in over:
+        engine.forget(session)
     connection.send(BatchDone(batch.number))
 
 
-def _listen(connection: Connection, number: int) -> None:
-    """Look whether nobody waits any more; while a batch runs, the parent says nothing else."""
+def _listen(connection: Connection, number: int, over: list[str]) -> None:
+    """Look whether nobody waits any more, and note the sessions that are over.
+
+    While a batch runs, the parent says nothing else.
+    """
     while connection.poll():
         message = connection.recv()
+        if isinstance(message, Forget):
+            over.append(message.session)
         if isinstance(message, Cancel) and message.number == number:
             raise GivenUpError
