@@ -36,6 +36,7 @@ class FakePool:
         self.batches = []
         self.reloads = []
         self.drained = False
+        self.forgotten = []
 
     @property
     def models(self):
@@ -53,6 +54,9 @@ class FakePool:
 
     async def drain(self, timeout=30.0):
         self.drained = True
+
+    def forget(self, session):
+        self.forgotten.append(session)
 
     async def submit(self, batch):
         self.batches.append([job.id for job in batch])

@@ -146,7 +146,7 @@ def test_a_picture_that_the_answer_does_not_have_is_no_fault_of_the_server(
 def test_files_that_cannot_be_kept_are_said_to_be_too_large(serve, cell_png):
     answer = serve(results_bytes=3).post("/v1/segment", files={"image": cell_png})
     assert answer.status_code == 413
-    assert "Ask for fewer outputs" in answer.json()["detail"]
+    assert "fewer outputs" in answer.json()["detail"]
 
 
 def test_models_that_could_not_be_loaded_can_be_read_again_once_they_are_mended(
@@ -164,3 +164,20 @@ def test_models_that_could_not_be_loaded_can_be_read_again_once_they_are_mended(
     assert client.post("/v1/models/reload", json={}).status_code == 200
     assert client.get("/readyz").status_code == 200
     assert client.post("/v1/segment", files={"image": cell_png}).status_code == 200
+
+
+def test_a_body_of_a_million_values_is_refused_before_it_is_read(serve):
+    client = serve()
+    body = "{" + ",".join(f'"{key}":0' for key in range(100_000)) + "}"
+    answer = client.post(
+        "/v1/sessions/abc/prompt", content=body, headers={"content-type": "application/json"}
+    )
+    assert answer.status_code == 422
+    assert "more values" in answer.json()["detail"]
+
+
+def test_workers_forget_what_is_closed(serve, cell_png):
+    client = serve()
+    number = client.post("/v1/sessions", files={"image": cell_png}).json()["id"]
+    assert client.delete(f"/v1/sessions/{number}").status_code == 204
+    assert client.pool.forgotten == [number]

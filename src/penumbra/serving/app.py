@@ -21,6 +21,7 @@ from penumbra.serving.access import Access, Origins
 from penumbra.serving.addresses import is_loopback
 from penumbra.serving.batcher import MicroBatcher
 from penumbra.serving.guard import Guard
+from penumbra.serving.kept import forget_on_time
 from penumbra.serving.keys import read_keys
 from penumbra.serving.limits import BodyLimits, Refusals, TokenBuckets, body_rules
 from penumbra.serving.logs import servers_as_they_are, silence_decoders
@@ -124,7 +125,9 @@ def _pool(settings: ServeSettings) -> WorkerPool:
 
 def _service(settings: ServeSettings, pool: ServingPool) -> Service:
     results = Results(ttl_s=settings.results_ttl_s, most_bytes=settings.results_bytes)
-    open_sessions = Sessions(ttl_s=settings.session_ttl_s, most_bytes=settings.session_bytes)
+    open_sessions = Sessions(
+        ttl_s=settings.session_ttl_s, most_bytes=settings.session_bytes, on_end=pool.forget
+    )
     metrics = Metrics(
         depth=lambda: batcher.depth,
         workers=pool.status,
@@ -191,6 +194,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
         service.loop = asyncio.get_running_loop()
         # Not waited for: /livez and /readyz answer while the models are loaded.
         loading = asyncio.create_task(_load(service))
+        forgetting = asyncio.create_task(forget_on_time(service.results, service.sessions))
         also = app.state.also
         async with contextlib.AsyncExitStack() as stack:
             if also is not None:
@@ -199,6 +203,8 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
             try:
                 yield
             finally:
+                forgetting.cancel()
+                await asyncio.gather(forgetting, return_exceptions=True)
                 await _close(service, loading)
 
     return lifespan

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penumbra.serving.addresses import path_of
+from penumbra.serving.options import MOST_COMMAS
 from penumbra.serving.problems import Problem, instance_of, problem_response
 
 MULTIPART, JSON = "multipart/form-data", "application/json"
@@ -28,11 +29,13 @@ class BodyRule:
         media: its media type.
         most_bytes: of it.
         queued: whether the request waits for a worker, and so is refused where the queue is full.
+        most_commas: in it; what JSON holds is bounded by them before anybody reads it.
     """
 
     media: str
     most_bytes: int
     queued: bool = True
+    most_commas: int | None = None
 
 
 def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
@@ -43,7 +46,7 @@ def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
 
     Examples:
         >>> body_rules(1000)("/v1/segment")
-        BodyRule(media='multipart/form-data', most_bytes=1000, queued=True)
+        BodyRule(media='multipart/form-data', most_bytes=1000, queued=True, most_commas=None)
         >>> body_rules(1000)("/v1/sessions/abc/prompt").media
         'application/json'
     """
@@ -53,7 +56,7 @@ def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
 
     def rule(path: str) -> BodyRule | None:
         if path.startswith("/v1/sessions/") and path.endswith("/prompt"):
-            return BodyRule(JSON, _MOST_JSON)
+            return BodyRule(JSON, _MOST_JSON, most_commas=MOST_COMMAS)
         return fixed.get(path)
 
     return rule
@@ -104,12 +107,13 @@ class BodyLimits:
         if rule is not None:
             _check_type(headers, rule.media)
         if rule is None or not rule.queued:
-            await self._app(scope, _counted(receive, most, self._seconds), send)
+            await self._app(scope, _counted(receive, most, None, self._seconds), send)
             return
         self._check_queue()
-        await self._read(scope, receive, send, most)
+        counted = _counted(receive, most, rule.most_commas, self._seconds)
+        await self._read(scope, counted, send)
 
-    async def _read(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._reading += 1
 
         def leave() -> None:
@@ -117,7 +121,7 @@ class BodyLimits:
 
         scope[_PLACE] = leave
         try:
-            await self._app(scope, _counted(receive, most, self._seconds), send)
+            await self._app(scope, receive, send)
         finally:
             leave_place(scope)
 
@@ -176,13 +180,13 @@ def too_large(most: int) -> Problem:
     )
 
 
-def _counted(receive: Receive, most: int, seconds: float) -> Receive:
+def _counted(receive: Receive, most: int, commas: int | None, seconds: float) -> Receive:
     """Count the bytes of a body as they come, and stop at the first one too many or too late."""
-    total = 0
+    total, parts = 0, 0
     until: float | None = asyncio.get_running_loop().time() + seconds
 
     async def counted() -> Message:
-        nonlocal total, until
+        nonlocal total, parts, until
         try:
             async with asyncio.timeout_at(until):
                 message = await receive()
@@ -192,6 +196,9 @@ def _counted(receive: Receive, most: int, seconds: float) -> Receive:
             total += len(message.get("body", b""))
             if total > most:
                 raise too_large(most)
+            parts += message.get("body", b"").count(b",") if commas is not None else 0
+            if commas is not None and parts > commas:
+                raise Problem(422, "The body holds more values than any request may.", close=True)
             if not message.get("more_body", False):
                 until = None
         return message

@@ -37,11 +37,6 @@ class Results:
         """What all files take."""
         return self._kept.n_bytes
 
-    @property
-    def most_bytes(self) -> int:
-        """What all files may take."""
-        return self._kept.most_bytes
-
     def put(self, request: str, files: Mapping[str, bytes]) -> bool:
         """Keep the files of a request; later ones of a stream replace its earlier ones.
 

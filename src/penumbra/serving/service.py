@@ -61,6 +61,10 @@ class ServingPool(Protocol):
         """Finish what runs and end."""
         ...
 
+    def forget(self, session: str) -> None:
+        """Have the workers drop what they keep of a session."""
+        ...
+
     def submit(self, batch: Sequence[Job]) -> AsyncGenerator[Answer | Failed, None]:
         """Run a batch."""
         ...
@@ -153,7 +157,7 @@ class Service:
             answer = await self.within(while_connected(request, self.batcher.submit(job)))
         except (QueueFullError, JobFailedError) as error:
             raise as_problem(error) from None
-        return self.seen(answer)
+        return self.seen(answer, linked=job.options.get("accept", "json") == "json")
 
     async def within(self, work: Awaitable[T]) -> T:
         """Wait for work no longer than a request may take.
@@ -181,8 +185,12 @@ class Service:
         except (QueueFullError, JobFailedError) as error:
             raise as_problem(error) from None
 
-    def seen(self, answer: Answer) -> Answer:
+    def seen(self, answer: Answer, *, linked: bool = True) -> Answer:
         """Count an answer and keep its files.
+
+        Args:
+            answer: that came.
+            linked: whether its files are to be asked for by their links.
 
         Raises:
             Problem: 413 where the files are larger than what is kept of all answers together.
@@ -191,13 +199,8 @@ class Service:
             self.metrics.observe_timings(answer.timings)
         if answer.cached is not None:
             self.metrics.count_embedding(hit=answer.cached)
-        if not self.results.put(answer.id, answer.files):
-            size = sum(map(len, answer.files.values()))
-            raise Problem(
-                413,
-                f"The answer's files take {size:,} bytes, and those of all answers together may "
-                f"take {self.results.most_bytes:,}. Ask for fewer outputs, or for 8 bits.",
-            )
+        if not self.results.put(answer.id, answer.files) and linked:
+            raise Problem(413, self.results.refusal(answer.files))
         return answer
 
     def refusal(self) -> float | None:
