@@ -171,7 +171,7 @@ def _parse_head(path: Path, stream: BinaryIO, limits: Limits) -> Parsed:
     raise ImageFileError(
         expected(
             str(path),
-            f"a DICOM file whose pixels begin within {_MOST_OF_HEAD:,} bytes",
+            f"a DICOM file whose pixels begin within {_MOST_OF_HEAD:,} bytes once inflated",
             "a deflated one whose header goes on behind them",
             "storing it without deflate, as Explicit VR Little Endian",
         )
