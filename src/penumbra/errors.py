@@ -16,11 +16,14 @@ class ImageFileError(PenumbraError):
 
     Attributes:
         truncated: whether what was found is the beginning of a longer file.
+        over_limit: whether the file, or the image that it announces, is larger than allowed.
     """
 
-    def __init__(self, message: str = "", *, truncated: bool = False) -> None:
+    def __init__(
+        self, message: str = "", *, truncated: bool = False, over_limit: bool = False
+    ) -> None:
         super().__init__(message)
-        self.truncated = truncated
+        self.truncated, self.over_limit = truncated, over_limit
 
 
 class SourceError(PenumbraError):

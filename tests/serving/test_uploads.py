@@ -1,11 +1,14 @@
 """Uploads: told and measured before a pixel is decoded, and refused without quoting them."""
 
+import asyncio
 import contextlib
 import io
 import struct
 import tempfile
+import threading
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,9 @@ from PIL import Image
 
 from penumbra.errors import ImageFileError
 from penumbra.imaging.dicom.write import write_dicom
-from penumbra.imaging.files import read_image
+from penumbra.imaging.files import read_image, read_size
+from penumbra.serving.routes.sizes import size_of
+from penumbra.serving.settings import ServeSettings
 from penumbra.serving.uploads import UploadError, UploadLimits, decode, sniff
 
 LIMITS = UploadLimits(max_bytes=4_000_000, max_pixels=1_000_000)
@@ -108,6 +113,90 @@ def test_a_bomb_is_413_and_takes_no_memory(size):
     assert refused(upload, by=sniff) == refused(upload) == (413, "too-large")
     assert tracemalloc.get_traced_memory()[1] < 5_000_000
     tracemalloc.stop()
+
+
+def test_a_tiff_whose_stream_is_larger_than_its_tags_say_is_422_and_takes_no_memory():
+    upload = bytearray(saved(pixels(64, 64, 1), "TIFF", compression="jpeg"))
+    with tifffile.TiffFile(io.BytesIO(upload)) as file:
+        start = file.pages.first.dataoffsets[0]
+    struct.pack_into(">HH", upload, upload.index(b"\xff\xc0", start) + 5, 20_000, 20_000)
+    assert sniff(bytes(upload), LIMITS) == ("tiff", 64, 64)
+    tracemalloc.start()
+    assert refused(bytes(upload)) == (422, "damaged-image")
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def deflated(tmp_path, before=0, behind=0):
+    """A deflated DICOM file with so many bytes of zeros before its pixels and behind them."""
+    import pydicom
+
+    data_set = pydicom.dcmread(io.BytesIO(dicom(tmp_path)))
+    if before:
+        data_set.add_new(0x00091010, "OB", bytes(before))
+    if behind:
+        data_set.add_new(0xFFFCFFFC, "OB", bytes(behind))
+    data_set.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    target = io.BytesIO()
+    pydicom.dcmwrite(target, data_set, enforce_file_format=True)
+    return target.getvalue()
+
+
+def test_of_a_deflated_file_little_is_inflated_to_measure_it(tmp_path):
+    upload, limits = deflated(tmp_path, behind=60_000_000), UploadLimits(max_pixels=5_000_000)
+    assert len(upload) < 100_000
+    tracemalloc.start()
+    assert sniff(upload, limits) == ("dicom", 12, 20)
+    assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    tracemalloc.reset_peak()
+    assert refused(upload, limits) == (413, "too-large")
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * limits.of_readers.max_bytes
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("before", [6_000_000, 10_000_000])
+def test_a_deflated_header_that_goes_on_and_on_is_422(tmp_path, before):
+    upload = deflated(tmp_path, before=before)
+    limits = UploadLimits(max_pixels=10_000_000)
+    if before < 2**23:
+        assert sniff(upload, limits) == ("dicom", 12, 20)
+    else:
+        with pytest.raises(
+            UploadError, match=r"begin within 8,388,608 bytes once inflated, but"
+        ) as found:
+            sniff(upload, limits)
+        assert found.value.status == 422
+    assert decode(upload, limits).shape == (12, 20, 1)
+
+
+def test_what_is_refused_is_read_once(monkeypatch, tmp_path):
+    reads = []
+
+    def read(path, *, limits):
+        reads.append(path)
+        return read_size(path, limits=limits)
+
+    monkeypatch.setattr("penumbra.serving.uploads.read_size", read)
+    assert refused(tiff_of_tags((257, 4, 1, 10)), by=sniff)
+    assert refused(tiff_of_tags((256, 4, 1, 9999), (257, 4, 1, 9999)), by=sniff)[0] == 413
+    assert refused(dicom(tmp_path)[:300], by=sniff) == (422, "damaged-image")
+    assert len(reads) == 3
+
+
+def test_headers_are_read_while_other_threads_are_taken():
+    async def measure():
+        held = threading.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        other = loop.run_in_executor(None, held.wait)
+        try:
+            async with asyncio.timeout(60):
+                return await size_of(saved(pixels(), "TIFF"), ServeSettings(runs={}))
+        finally:
+            held.set()
+            await other
+
+    assert asyncio.run(measure()) == (40, 60)
 
 
 def test_a_file_of_too_many_bytes_is_413():

@@ -73,7 +73,8 @@ class Limits:
                 f"at most {most}",
                 got,
                 f"a smaller copy, or a higher limit (Limits({name}=…)) if you trust the file",
-            )
+            ),
+            over_limit=True,
         )
 
 

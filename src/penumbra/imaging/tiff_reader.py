@@ -17,6 +17,7 @@ from penumbra.errors import ImageFileError, expected
 from penumbra.imaging.formats import FileFormat
 from penumbra.imaging.limits import Limits, damaged
 from penumbra.imaging.orientation import ORIENTATION_TAG, apply_orientation, swaps_sides
+from penumbra.imaging.tiff_streams import check_parts
 from penumbra.imaging.tiff_ycbcr import holds_plain_ycbcr, rgb_of_ycbcr
 
 _DECODER_ERRORS = (
@@ -86,7 +87,7 @@ def size(path: Path, _format: FileFormat, limits: Limits) -> tuple[int, int]:
 def image(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.generic]:
     """Decode the first page to (H, W, C), C = 1 or 3, uint8, uint16 or float32."""
     with _first_page(path, limits) as page:
-        array = _in_colour(path, page, _stored(path, page))
+        array = _in_colour(path, page, _stored(path, page, limits))
         array = apply_orientation(array, _orientation(page))
     return np.ascontiguousarray(array)
 
@@ -94,7 +95,7 @@ def image(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.generic
 def values(path: Path, _format: FileFormat, limits: Limits) -> NDArray[np.generic]:
     """Decode to (H, W) palette indices or greys, or (H, W, C) where the file holds colours."""
     with _first_page(path, limits) as page:
-        array = _stored(path, page)
+        array = _stored(path, page, limits)
         if page.photometric != _PALETTE:
             array = _in_colour(path, page, array)
         array = apply_orientation(array, _orientation(page))
@@ -106,7 +107,7 @@ def _orientation(page: tifffile.TiffPage) -> int:
     return int(tag.value) if tag is not None else 1
 
 
-def _stored(path: Path, page: tifffile.TiffPage) -> NDArray[np.generic]:
+def _stored(path: Path, page: tifffile.TiffPage, limits: Limits) -> NDArray[np.generic]:
     """Give the page's samples as (H, W, S), in the file's own meaning."""
     if page.dtype is not None and page.dtype.kind == "c":
         raise ImageFileError(
@@ -117,6 +118,7 @@ def _stored(path: Path, page: tifffile.TiffPage) -> NDArray[np.generic]:
                 "exporting the magnitude, or whichever part is wanted",
             )
         )
+    check_parts(path, page, limits)
     if holds_plain_ycbcr(page):
         return rgb_of_ycbcr(page)
     array: NDArray[np.generic] = page.asarray(maxworkers=1)

@@ -22,7 +22,12 @@ def silence_decoders() -> None:
     anybody can make, and may hold whatever a DICOM file says of a person.
     """
     for name in DECODERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+        # Levels do not last: pydicom sets its own when it is imported, which is at the first file.
+        logger.propagate = False
+        if not any(isinstance(one, logging.NullHandler) for one in logger.handlers):
+            logger.addHandler(logging.NullHandler())
         warnings.filterwarnings("ignore", module=rf"{name.replace('.', '[.]')}\b")
 
 

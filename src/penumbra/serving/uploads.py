@@ -25,7 +25,6 @@ from penumbra.imaging.formats import HEAD_BYTES, FileFormat, format_of
 
 _BYTES_PER_PIXEL = 8
 """Three channels of 16 bits, and some room; a few decoders take more for a while."""
-_OPEN = Limits(max_pixels=2**99, max_side=2**99, max_bytes=2**99)
 _FROM_MEMORY = ("png", "jpeg", "gif", "bmp")
 _HINT = "a smaller copy, or a higher limit"
 
@@ -93,7 +92,7 @@ def sniff(upload: bytes, limits: UploadLimits) -> Sniffed:
         Sniffed(format='png', height=2, width=3)
     """
     name = _format(upload, limits)
-    with _shown(upload, name) as shown, _refusing(shown, limits):
+    with _shown(upload, name) as shown, _refusing(shown):
         height, width = shown.size(limits.of_readers)
     return Sniffed(name, height, width)
 
@@ -112,7 +111,7 @@ def decode(upload: bytes, limits: UploadLimits) -> NDArray[np.generic]:
         UploadError: as `sniff`.
     """
     name = _format(upload, limits)
-    with _shown(upload, name) as shown, _refusing(shown, limits):
+    with _shown(upload, name) as shown, _refusing(shown):
         return shown.image(limits.of_readers)
 
 
@@ -164,33 +163,25 @@ def _format(upload: bytes, limits: UploadLimits) -> FileFormat:
 
 
 @contextlib.contextmanager
-def _refusing(shown: _Shown, limits: UploadLimits) -> Iterator[None]:
+def _refusing(shown: _Shown) -> Iterator[None]:
     """Turn what the readers raise into a refusal."""
     try:
         yield
     except MissingExtraError as error:
         raise UploadError(415, "unknown-format", str(error)) from None
     except ImageFileError as error:
-        raise _refusal(error, shown, limits) from None
+        raise _refusal(error, shown.path) from None
     except MemoryError:
         raise UploadError(413, "too-large", "There is no room for the decoded image.") from None
 
 
-def _refusal(error: ImageFileError, shown: _Shown, limits: UploadLimits) -> UploadError:
-    """Tell what is too large from what is damaged: its header says a size that is not allowed."""
-    allowed, size = _size(shown, limits.of_readers), _size(shown, _OPEN)
-    if allowed is not None or size is None:
-        return UploadError(422, "damaged-image", _said(error, shown.path))
-    most = f"at most {limits.max_pixels:,} pixels, and 65,500 along a side"
-    got = f"{size[0]}×{size[1]} (height × width)"
-    return UploadError(413, "too-large", expected("the image", most, got, _HINT))
-
-
-def _size(shown: _Shown, limits: Limits) -> tuple[int, int] | None:
-    try:
-        return shown.size(limits)
-    except ImageFileError:
-        return None
+def _refusal(error: ImageFileError, path: Path) -> UploadError:
+    """Tell what is too large from what is damaged; nothing is read again for that."""
+    said = _said(error, path)
+    if not error.over_limit:
+        return UploadError(422, "damaged-image", said)
+    # What the reader tries is a setting of its own, which no client can reach.
+    return UploadError(413, "too-large", f"{said.partition(' Try ')[0]} Try {_HINT}.")
 
 
 def _said(error: ImageFileError, path: Path) -> str:

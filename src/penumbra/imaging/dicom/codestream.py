@@ -8,7 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_J2K_START = b"\xff\x4f\xff\x51"
+from penumbra.imaging.codestreams import jpeg2000_size, jpeg2000_start
+
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _LOSSY = {0xC0, 0xC1, 0xC2}
 _FRAME_MARKERS = {*_LOSSY, 0xC3, 0xF7}
@@ -70,16 +71,14 @@ def jpeg2000_facts(data: bytes) -> Stream:
     """Read the SIZ segment of a JPEG 2000 or HTJ2K stream, in a JP2 file or bare.
 
     Raises:
-        ValueError: there is none, or its components differ in depth or size.
+        ValueError: there is none, it is cut into too many tiles or goes through a palette, or its
+            components differ in depth or size.
         struct.error: it is cut off.
     """
-    start = data.find(_J2K_START)
-    if start < 0:
-        raise ValueError("no SIZ segment")
-    right, below, left, above = struct.unpack_from(">4I", data, start + 8)
-    (components,) = struct.unpack_from(">H", data, start + 40)
+    height, width, components = jpeg2000_size(data)
+    start = jpeg2000_start(data)
     parts = [data[start + 42 + 3 * i : start + 45 + 3 * i] for i in range(min(components, 4))]
     if any(part != parts[0] for part in parts) or parts[0][1:] != b"\1\1":
         raise ValueError("components differ")
     depth = parts[0][0]
-    return Stream(below - above, right - left, components, (depth & 0x7F) + 1, depth >= 0x80)
+    return Stream(height, width, components, (depth & 0x7F) + 1, depth >= 0x80)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from penumbra.errors import ImageFileError, expected
 from penumbra.imaging.dicom.elements import Elements
 from penumbra.imaging.dicom.walking import LONG_VRS, UNDEFINED, CutOffError, Walker, read_head
 from penumbra.imaging.formats import require_plain_file, unreadable
@@ -19,6 +20,8 @@ from penumbra.imaging.limits import Limits, damaged
 IMPLICIT, BIG, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
+_PIECE = 2**18
+_MOST_OF_HEAD = 2**23
 _PIXEL_TAGS = {0x7FE00008: "float32", 0x7FE00009: "float64", 0x7FE00010: "integer"}
 _PARSER_ERRORS = (
     ValueError,
@@ -117,25 +120,33 @@ class Parsed:
 
 
 @contextlib.contextmanager
-def parsed(path: Path, limits: Limits) -> Iterator[Parsed]:
+def parsed(path: Path, limits: Limits, *, head_only: bool = False) -> Iterator[Parsed]:
     """Parse everything before the pixels; the file stays open inside the block.
 
+    Args:
+        path: the file.
+        limits: what it may take, once inflated too.
+        head_only: no pixels will be read: of a deflated file only the beginning is inflated,
+            8 MiB at most.
+
     Raises:
-        ImageFileError: the file is missing, damaged, no plain file or over the limits; the text
-            quotes nothing.
+        ImageFileError: the file is missing, damaged, no plain file or over the limits, or only
+            its head is wanted and takes too much; the text quotes nothing.
     """
     size = require_plain_file(path).st_size
     limits.check_file(path, size)
     with guarded(path), path.open("rb") as handle:
-        yield _parse(path, handle, size, limits)
+        stream = cast(BinaryIO, _Bounded(handle, size))
+        syntax = _transfer_syntax(stream)
+        if syntax != DEFLATED:
+            yield _parse(stream, syntax)
+        elif head_only:
+            yield _parse_head(path, stream, limits)
+        else:
+            yield _parse(_inflated(path, stream, limits)[0], syntax)
 
 
-def _parse(path: Path, handle: BinaryIO, n_bytes: int, limits: Limits) -> Parsed:
-    stream = cast(BinaryIO, _Bounded(handle, n_bytes))
-    syntax = _transfer_syntax(stream)
-    if syntax == DEFLATED:
-        content = _inflated(path, stream.read(), limits)
-        stream = cast(BinaryIO, _Bounded(io.BytesIO(content), len(content)))
+def _parse(stream: BinaryIO, syntax: str) -> Parsed:
     size = cast(_Bounded, stream).size
     is_little, is_implicit = syntax != BIG, _is_implicit(stream, syntax)
     walker = Walker(stream, is_little=is_little)
@@ -144,6 +155,27 @@ def _parse(path: Path, handle: BinaryIO, n_bytes: int, limits: Limits) -> Parsed
         raise CutOffError
     pixels = _pixel_element(stream, is_little=is_little, is_implicit=is_implicit)
     return Parsed(Elements(data_set), syntax, is_little, pixels, stream, size)
+
+
+def _parse_head(path: Path, stream: BinaryIO, limits: Limits) -> Parsed:
+    """Parse the beginning of a deflated file, whose pixels may lie behind what is inflated."""
+    plain, is_whole = _inflated(path, stream, limits, _MOST_OF_HEAD)
+    try:
+        found = _parse(plain, DEFLATED)
+    except CutOffError:
+        if is_whole:
+            raise
+    else:
+        if is_whole or found.pixels is not None:
+            return found
+    raise ImageFileError(
+        expected(
+            str(path),
+            f"a DICOM file whose pixels begin within {_MOST_OF_HEAD:,} bytes once inflated",
+            "a deflated one whose header goes on behind them",
+            "storing it without deflate, as Explicit VR Little Endian",
+        )
+    )
 
 
 def _is_implicit(stream: BinaryIO, syntax: str) -> bool:
@@ -183,13 +215,32 @@ def _transfer_syntax(stream: BinaryIO) -> str:
     return found
 
 
-def _inflated(path: Path, content: bytes, limits: Limits) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    plain = inflater.decompress(content, limits.max_bytes + 1)
-    limits.check_file(path, len(plain))
-    if not inflater.eof:
-        raise damaged(path, "its deflated data are cut off", truncated=True)
-    return plain
+def _inflated(
+    path: Path, stream: BinaryIO, limits: Limits, most: int | None = None
+) -> tuple[BinaryIO, bool]:
+    """Inflate the rest of a stream, piece by piece, so that no copy of the whole is made.
+
+    Args:
+        path: named in errors.
+        stream: stands at the first deflated byte.
+        limits: all of it may take ``max_bytes``.
+        most: stop in silence once there are more bytes than this.
+
+    Returns:
+        What was inflated, and whether it is everything.
+    """
+    inflater, plain = zlib.decompressobj(-zlib.MAX_WBITS), io.BytesIO()
+    enough = limits.max_bytes if most is None else min(most, limits.max_bytes)
+    while not inflater.eof and plain.tell() <= enough:
+        content = inflater.unconsumed_tail or stream.read(_PIECE)
+        piece = inflater.decompress(content, _PIECE)
+        if not content and not piece:
+            raise damaged(path, "its deflated data are cut off", truncated=True)
+        plain.write(piece)
+    size = plain.tell()
+    limits.check_file(path, size)
+    plain.seek(0)
+    return cast(BinaryIO, _Bounded(plain, size)), inflater.eof
 
 
 def _pixel_element(stream: BinaryIO, *, is_little: bool, is_implicit: bool) -> PixelElement | None:

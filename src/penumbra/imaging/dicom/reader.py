@@ -17,7 +17,8 @@ from penumbra.imaging.limits import Limits
 
 def size(path: Path, _format: FileFormat, limits: Limits) -> tuple[int, int]:
     """Give (height, width) as `image` would return it, from the header alone."""
-    header = _header(path, limits)
+    with parsed(path, limits, head_only=True) as opened:
+        header = header_of(path, opened, limits=limits)
     return header.height, header.width
 
 
