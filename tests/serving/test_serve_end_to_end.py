@@ -1,7 +1,10 @@
 """The whole application with real workers: a classical run, a tiny SAM, the Streamlit app."""
 
 import io
+import os
 import re
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -119,3 +122,24 @@ def test_the_studio_page_needs_nothing_from_elsewhere(client):
     assert not re.findall(r"(?:src|href)=[\"']?(?:https?:)?//", page.text)
     for address in re.findall(r"(?:src|href)=\"([^\"#:]+)\"", page.text):
         assert client.get(f"/{address.lstrip('./')}").status_code == 200, address
+
+
+def test_a_worker_that_dies_is_reported_and_replaced(client, cell_png):
+    before = post(client, "/v1/segment", cell_png).json()["masks"]
+    seen, until = [], time.monotonic() + 120
+    while len(rows := client.get("/readyz").json()["workers"]) > 1:  # The reload before.
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    row = rows[0]
+    os.kill(row["pid"], signal.SIGKILL)
+    while time.monotonic() < until:
+        answer = client.get("/readyz")
+        workers = answer.json()["workers"]
+        seen.append((answer.status_code, workers[0]["state"]))
+        if answer.status_code == 200 and workers[0]["pid"] != row["pid"]:
+            break
+        time.sleep(0.01)
+    assert seen[-1][0] == 200
+    assert (503, "starting") in seen
+    assert "penumbra_worker_restarts_total 1.0" in client.get("/metrics").text
+    assert post(client, "/v1/segment", cell_png).json()["masks"] == before
