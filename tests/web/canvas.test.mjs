@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { classColour, classPalette, contrast, css, rgb, table } from "../../src/penumbra/web/canvas/colour.js";
-import { areasAbove, labelAt, leastLevel, meanOf, noLayers, ownWindow, shownMask, toLevels, valueOf } from "../../src/penumbra/web/canvas/layers.js";
+import { alike, areasAbove, beside, labelAt, leastLevel, meanOf, noLayers, ownWindow, shownMask, toLevels, valueOf } from "../../src/penumbra/web/canvas/layers.js";
 import { box } from "../../src/penumbra/web/canvas/gestures.js";
 import { ends, overlays } from "../../src/penumbra/web/canvas/overlays.js";
 import { figure } from "../../src/penumbra/web/canvas/scale.js";
@@ -132,6 +132,27 @@ test("stretched colours end at the field's own values", () => {
   const levels = toLevels({ width: 100, height: 100, data, scale: [0, 2] });
   assert.deepEqual(ownWindow(levels), [0, 40 / 255]);
   assert.ok(Math.abs(meanOf(levels) - (2 * (40 * 9999 + 255)) / 10_000 / 255) < 1e-9);
+});
+
+test("beside each other, one colour means one value", () => {
+  const field = (scale, label = "Variance") => toLevels({ width: 2, height: 1, data: Uint8Array.of(0, 255), scale, label });
+  const layers = (heat, window = [0, 1]) => ({ ...noLayers(), heat, window });
+  const ends = ({ heat, window }) => window.map((share) => valueOf(heat, share * heat.most));
+  for (const [one, other, wanted] of [
+    [layers(field([0, 0.02])), layers(field([0, 0.08])), [0, 0.08]],
+    [layers(field([0, 0.02])), layers(field([0, 0.08]), [0, 0.5]), [0, 0.04]],
+    [layers(field([0.1, 0.2])), layers(field([0, 0.15])), [0, 0.2]],
+    [layers(field([0, 0])), layers(field([0, 0.5])), [0, 0.5]],
+  ]) {
+    const pair = beside(one, other);
+    assert.ok(alike(one, other));
+    for (const [place, low] of wanted.entries()) if (pair[0].heat.scale[1] > 0) assert.ok(Math.abs(ends(pair[0])[place] - low) < 1e-12);
+    for (const [place, low] of wanted.entries()) assert.ok(Math.abs(ends(pair[1])[place] - low) < 1e-12);
+  }
+  const apart = [layers(field([0, 1])), layers(field([0, 2], "Entropy"))];
+  assert.equal(alike(...apart), false);
+  assert.deepEqual(beside(...apart), apart);
+  assert.deepEqual(beside(apart[0], null), [apart[0], null]);
 });
 
 test("overlays: fill, glow and a line inside the mask's edge", () => {
