@@ -22,6 +22,7 @@ def test_an_image_is_segmented_and_the_doubt_is_streamed(page, fake, hands, imag
     assert asked[0]["samples"] == "8"
     assert page.locator("#classes li .name").all_text_contents() == ["nerve"]
     hands.until("#status", "network 412 ms")
+    assert [worker.url.rpartition("/")[2] for worker in page.workers] == ["levels_worker.js"]
     inside, outside = hands.colour(160, 108), hands.colour(20, 20)
     assert inside[1] - inside[0] > 20, "teal over the body"
     assert abs(outside[1] - outside[0]) < 12, "nothing over the ground"

@@ -41,8 +41,8 @@
  */
 
 import { areasAbove, leastLevel, ownWindow, toLevels } from "../canvas/layers.js";
-import { decodeGrey } from "../canvas/png.js";
 import { decode } from "../canvas/rle.js";
+import { greyOf } from "./levels.js";
 import { LAYERS } from "./settings.js";
 
 /**
@@ -102,7 +102,7 @@ export function cutsThere(answer) {
 async function field(name, link, bytes) {
   const label = LAYERS.find(([known]) => known === name)?.[1] ?? name.replaceAll("_", " ");
   const unit = link.unit === "1" ? "" : (link.unit ?? "");
-  return toLevels({ ...(await decodeGrey(bytes)), scale: link.scale ?? [0, 1], label, unit });
+  return toLevels({ ...(await greyOf(bytes)), scale: link.scale ?? [0, 1], label, unit });
 }
 
 /**
