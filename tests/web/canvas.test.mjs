@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { classColour, classPalette, contrast, css, rgb, table } from "../../src/penumbra/web/canvas/colour.js";
-import { areasAbove, labelAt, leastLevel, meanOf, noLayers, ownWindow, shownMask, toLevels, valueOf } from "../../src/penumbra/web/canvas/layers.js";
-import { box } from "../../src/penumbra/web/canvas/gestures.js";
+import { alike, areasAbove, beside, labelAt, leastLevel, meanOf, noLayers, ownWindow, shownMask, toLevels, valueOf } from "../../src/penumbra/web/canvas/layers.js";
+import { box, listen } from "../../src/penumbra/web/canvas/gestures.js";
 import { ends, overlays } from "../../src/penumbra/web/canvas/overlays.js";
 import { figure } from "../../src/penumbra/web/canvas/scale.js";
 import { firstState, readState, writeState } from "../../src/penumbra/web/canvas/state.js";
@@ -134,6 +134,27 @@ test("stretched colours end at the field's own values", () => {
   assert.ok(Math.abs(meanOf(levels) - (2 * (40 * 9999 + 255)) / 10_000 / 255) < 1e-9);
 });
 
+test("beside each other, one colour means one value", () => {
+  const field = (scale, label = "Variance") => toLevels({ width: 2, height: 1, data: Uint8Array.of(0, 255), scale, label });
+  const layers = (heat, window = [0, 1]) => ({ ...noLayers(), heat, window });
+  const ends = ({ heat, window }) => window.map((share) => valueOf(heat, share * heat.most));
+  for (const [one, other, wanted] of [
+    [layers(field([0, 0.02])), layers(field([0, 0.08])), [0, 0.08]],
+    [layers(field([0, 0.02])), layers(field([0, 0.08]), [0, 0.5]), [0, 0.04]],
+    [layers(field([0.1, 0.2])), layers(field([0, 0.15])), [0, 0.2]],
+    [layers(field([0, 0])), layers(field([0, 0.5])), [0, 0.5]],
+  ]) {
+    const pair = beside(one, other);
+    assert.ok(alike(one, other));
+    for (const [place, low] of wanted.entries()) if (pair[0].heat.scale[1] > 0) assert.ok(Math.abs(ends(pair[0])[place] - low) < 1e-12);
+    for (const [place, low] of wanted.entries()) assert.ok(Math.abs(ends(pair[1])[place] - low) < 1e-12);
+  }
+  const apart = [layers(field([0, 1])), layers(field([0, 2], "Entropy"))];
+  assert.equal(alike(...apart), false);
+  assert.deepEqual(beside(...apart), apart);
+  assert.deepEqual(beside(apart[0], null), [apart[0], null]);
+});
+
 test("overlays: fill, glow and a line inside the mask's edge", () => {
   const side = 8;
   const data = new Uint8Array(64);
@@ -168,6 +189,91 @@ test("the image ends where its overlays end, at whole screen pixels", () => {
 
 test("a box has its smaller corner first, whichever way it is drawn", () => {
   assert.deepEqual(box([9, 2], [3, 7]), [3, 2, 9, 7]);
+});
+
+/** What hands do, told to an element that is none. */
+function touched({ tool = "move" } = {}) {
+  globalThis.Element ??= class {};
+  for (const name of ["HTMLInputElement", "HTMLTextAreaElement", "HTMLSelectElement"]) globalThis[name] ??= class {};
+  globalThis.window ??= new EventTarget();
+  const heard = {};
+  const element = {
+    clientWidth: 400, clientHeight: 300,
+    addEventListener: (name, act) => (heard[name] = act),
+    getBoundingClientRect: () => ({ left: 0, top: 0 }),
+    focus() {}, setPointerCapture() {},
+  };
+  let view = { zoom: 1, x: 100, y: 100 };
+  const size = { width: 400, height: 300 };
+  const seen = { prompts: [], drafts: [], corner: null, words: "" };
+  const image = { width: 200, height: 200 };
+  listen(element, { addEventListener: (name, act) => (heard[name] = act) }, {
+    tool: () => tool,
+    pan: (by) => (view = panned(view, by, image, size)),
+    zoom: (factor, at) => (view = zoomAt(view, factor, at, image, size)),
+    toImage: (at) => toImage(view, at, size),
+    draft: (next) => seen.drafts.push(next),
+    prompt: (prompt) => seen.prompts.push(prompt),
+    corner: () => seen.corner,
+    begin: (corner, words) => Object.assign(seen, { corner, words }),
+    fit() {}, hide() {}, hover() {}, moving() {},
+  });
+  const finger = (name, id, x, y) => heard[name]({ pointerId: id, clientX: x, clientY: y, button: 0, preventDefault() {} });
+  const key = (name) => heard.keydown({ key: name, code: name, target: element, composedPath: () => [element], preventDefault() {} });
+  return { finger, key, seen, now: () => view, under: (at) => toImage(view, at, size) };
+}
+
+test("two fingers hold two places of the image", () => {
+  const { finger, now, under } = touched();
+  finger("pointerdown", 1, 150, 150);
+  finger("pointerdown", 2, 250, 150);
+  const held = [under([150, 150]), under([250, 150])];
+  for (let step = 1; step <= 50; step += 1) {
+    finger("pointermove", 1, 150 - step, 150 + step / 5);
+    finger("pointermove", 2, 250 + step, 150 + step / 5);
+  }
+  assert.ok(Math.abs(now().zoom - 2) < 0.05, `twice as far apart: ${now().zoom}`);
+  for (const [place, at] of [[100, 160], [300, 160]].entries()) {
+    assert.ok(Math.hypot(under(at)[0] - held[place][0], under(at)[1] - held[place][1]) < 1);
+  }
+});
+
+test("what one finger began, the second gives up; the last one does nothing more", () => {
+  const { finger, seen, now } = touched({ tool: "box" });
+  finger("pointerdown", 1, 100, 100);
+  finger("pointermove", 1, 140, 140);
+  finger("pointerdown", 2, 300, 100);
+  assert.equal(seen.drafts.at(-1), null);
+  finger("pointerup", 1, 140, 140);
+  const before = now();
+  finger("pointermove", 2, 350, 120);
+  finger("pointerup", 2, 350, 120);
+  assert.deepEqual([seen.prompts, now()], [[], before]);
+  finger("pointerdown", 3, 110, 110);
+  finger("pointermove", 3, 150, 150);
+  finger("pointerup", 3, 150, 150);
+  assert.equal(seen.prompts.length, 1, "and the next finger draws again");
+});
+
+test("a finger that is lost counts no longer", () => {
+  const { finger, seen } = touched({ tool: "point" });
+  finger("pointerdown", 1, 100, 100);
+  finger("pointercancel", 1, 100, 100);
+  finger("pointerdown", 2, 150, 150);
+  finger("pointerup", 2, 150, 150);
+  assert.equal(seen.prompts.length, 1);
+});
+
+test("a box by keys says where its first corner is, and can be given up", () => {
+  const { key, seen } = touched({ tool: "box" });
+  key("Enter");
+  assert.deepEqual([seen.corner, seen.words.startsWith("First corner at 100, 100.")], [[100, 100], true]);
+  key("Escape");
+  assert.deepEqual([seen.corner, seen.prompts], [null, []]);
+  key("Enter");
+  key("ArrowLeft");
+  key("Enter");
+  assert.deepEqual([seen.prompts, seen.corner], [[{ kind: "box", box: [52, 100, 100, 100] }], null]);
 });
 
 test("numbers on the scale bar are short", () => {

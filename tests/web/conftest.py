@@ -40,6 +40,8 @@ class Fake:
     every: int = 2
     refuse: int = 0  # so many inferences are answered with 429
     hold: threading.Event | None = None  # inferences wait for it
+    refuse_prompts: int = 0  # the same for prompts
+    presence: bool = False  # the run has a presence rule, which no map alone tells
     expired: int = 0  # so many prompts find no session
     url: str = ""
     asked: list[tuple[str, str, dict]] = field(default_factory=list)
@@ -79,8 +81,17 @@ def maps_of(grey, strength):
         "probability": (probability, (0, 1), ""), "confidence": (np.maximum(p, 1 - p), (0, 1), ""),
         "entropy": (entropy, (0, LN2), "nat"), "expected_entropy": (entropy * 0.8, (0, LN2), "nat"),
         "mutual_information": (entropy * 0.2 * strength, (0, LN2), "nat"),
-        "variance": (spread, (0, 0.25), ""), "standard_error": (np.sqrt(spread) / 4, (0, 0.5), ""),
+        # Of these nobody knows the most beforehand: each answer has a scale of its own.
+        "variance": (spread, (0, float(spread.max())), ""),
+        "standard_error": (np.sqrt(spread) / 4, (0, float(np.sqrt(spread.max())) / 4), ""),
     }  # fmt: skip
+
+
+def cut_from(probability, mode):
+    """What the mask is cut from: other passes than those that the probability is the mean of."""
+    if mode == "disabled":
+        return ndimage.minimum_filter(probability, 2 * max(1, probability.shape[0] // 60) + 1)
+    return probability**1.5
 
 
 def levels_of(values, low, high, bits):
@@ -192,7 +203,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/v1/sessions":
             number = str(len(self.fake.sessions) + 1)
             self.fake.sessions[number] = self.grey(upload)
-            answer = {"id": number, "model": "sam", "timings": {"network": 0.412}}
+            height, width = self.fake.sessions[number].shape
+            answer = {"id": number, "model": "sam", "timings": {"network": 0.412},
+                      "size": {"height": height, "width": width}}  # fmt: skip
             return self.reply(json.dumps(answer).encode(), "application/json", 201)
         if path.endswith("/prompt"):
             return self.prompt(path.split("/")[3], fields)
@@ -226,9 +239,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, fields, grey, passes):
         strength = float(fields.get("noise_strength", 0.3))
+        mode, threshold = fields.get("noise_mode"), float(fields.get("threshold", 0.5))
         number = f"r{self.fake.count()}-{passes}-{len(self.fake.kept)}"
         maps, pictures, bits = {}, {}, int(fields["bits"])
-        known = maps_of(grey, strength)
+        known = maps_of(grey, strength / 2 if mode == "ensemble" else strength)
+        cut = cut_from(known["probability"][0], mode)
+        known["mask_probability"] = (cut, (0, 1), "")
         for name in fields["outputs"].split(","):
             href = f"/v1/results/{number}/{name}.png"
             if name == "image":
@@ -238,9 +254,8 @@ class Handler(BaseHTTPRequestHandler):
                 values, (low, high), unit = known[name]
                 self.fake.kept[href] = partial(levels_of, values, low, high, bits)
                 maps[name] = {"href": href, "bits": bits, "scale": [low, high], "unit": unit}
-        mask = known["probability"][0] >= 0.5
-        if fields.get("noise_mode") == "disabled":
-            mask = ndimage.binary_erosion(mask, iterations=max(1, grey.shape[0] // 60))
+        emptied = self.fake.presence and threshold > 0.8
+        mask = (cut >= threshold) & (not emptied)
         return {
             "id": number, "model": "nerve", "classes": ["background", "nerve"],
             "size": {"height": grey.shape[0], "width": grey.shape[1]}, "maps": maps,
@@ -248,12 +263,16 @@ class Handler(BaseHTTPRequestHandler):
             "masks": [{"class": 1, "name": "nerve", "area_px": int(mask.sum()),
                        "rle": encode_coco(mask)}],
             "scores": {}, "flagged": None, "sampler": f"noise:{passes}", "passes": passes,
-            "noise_mode": fields.get("noise_mode"), "noise_strength": strength, "seed": 0,
-            "threshold": 0.5, "notes": [],
+            "noise_mode": mode, "noise_strength": strength, "seed": 0, "emptied": emptied,
+            "threshold": threshold, "notes": [],
+            "threshold_map": None if self.fake.presence else "mask_probability",
             "timings": {"decode": 0.009, "network": 0.412, "encode": 0.012},
         }  # fmt: skip
 
     def prompt(self, number, body):
+        if self.fake.refuse_prompts:
+            self.fake.refuse_prompts -= 1
+            raise Refusal(429, "The queue is full", "Try again.", headers={"Retry-After": "0.05"})
         if self.fake.expired:
             self.fake.expired -= 1
             raise Refusal(404, "There is no such thing here", "The session has expired.")

@@ -3,10 +3,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { toLevels, areasAbove } from "../../src/penumbra/web/canvas/layers.js";
-import { classesOf, layersOf } from "../../src/penumbra/web/studio/answers.js";
+import { toLevels } from "../../src/penumbra/web/canvas/layers.js";
+import { classesOf, cutMap, cutsThere, layersOf } from "../../src/penumbra/web/studio/answers.js";
 import { Problem, fromDocument } from "../../src/penumbra/web/studio/api.js";
+import { packed } from "../../src/penumbra/web/studio/download.js";
 import { messageParser } from "../../src/penumbra/web/studio/events.js";
+import { keeper } from "../../src/penumbra/web/studio/kept.js";
 import { added, history, isEmpty, painted } from "../../src/penumbra/web/studio/prompting.js";
 import { fieldsOf, firstSettings, inferenceKey, readSettings, writeSettings } from "../../src/penumbra/web/studio/settings.js";
 import { nextByDoubt } from "../../src/penumbra/web/studio/strip.js";
@@ -75,7 +77,7 @@ function resultOf(values) {
   const mask = { width: values.length, height: 1, data: Uint8Array.from(values, (value) => Number(value >= 0.5)) };
   const masks = [{ class: 1, name: "nerve", area_px: mask.data.reduce((sum, one) => sum + one, 0), rle: { size: [1, 1], counts: "" } }];
   const answer = { masks, threshold: 0.5, size: { width: values.length, height: 1 } };
-  return { answer, mask, fields: { probability, entropy: probability }, files: {}, areas: areasAbove(probability), image: null };
+  return { answer, mask, fields: { probability, entropy: probability }, files: {}, cut: probability, image: null };
 }
 
 test("the server's own mask is shown until the threshold is moved", () => {
@@ -86,7 +88,59 @@ test("the server's own mask is shown until the threshold is moved", () => {
   assert.equal(layersOf(result, { ...settings, threshold: 0.3 }).threshold, 0.3);
   assert.deepEqual(classesOf(result, settings), [{ index: 1, name: "nerve", area: 2 }]);
   assert.equal(classesOf(result, { ...settings, threshold: 0.3 })[0].area, 3);
-  assert.equal(layersOf({ ...result, areas: null }, { ...settings, threshold: 0.3 }).threshold, null);
+  assert.equal(layersOf({ ...result, cut: null }, { ...settings, threshold: 0.3 }).threshold, null);
+});
+
+test("the document says which map the mask is cut from, and who cuts it", () => {
+  const binary = ["background", "nerve"];
+  assert.equal(cutMap({ classes: binary, threshold_map: "mask_probability" }), "mask_probability");
+  assert.equal(cutMap({ classes: binary, threshold_map: null }), null);
+  assert.equal(cutMap({ classes: binary }), "probability");
+  assert.equal(cutMap({ classes: [...binary, "vein"] }), null);
+  assert.equal(cutsThere({ classes: binary, threshold_map: null }), true);
+  assert.equal(cutsThere({ classes: [...binary, "vein"], threshold_map: null }), false, "the largest wins");
+  assert.equal(cutsThere({ classes: binary }), false);
+});
+
+test("where the server cuts the mask, the threshold is part of the question", () => {
+  const settings = { ...firstSettings(), threshold: 0.3 };
+  const what = { mode: "disabled", image: false, bits: 8, cutsThere: true };
+  assert.equal(fieldsOf(settings, what).threshold, "0.3");
+  assert.equal("threshold" in fieldsOf(firstSettings(), what), false);
+  const key = (threshold, there) => inferenceKey({ ...settings, threshold }, "disabled", there);
+  assert.notEqual(key(0.3, true), key(0.4, true));
+  assert.equal(key(0.3, false), key(0.4, false));
+  assert.equal(key(null, true), key(0.4, false), "the run's own is known already");
+});
+
+test("results are kept within their bytes, the latest looked at the longest", () => {
+  const [one, other] = [{}, {}];
+  const kept = keeper(100);
+  const result = (size) => ({ mask: { data: new Uint8Array(size) }, fields: {}, files: { "a.png": new ArrayBuffer(10) } });
+  const [a, b, c] = [result(30), result(30), result(20)];
+  kept.put(one, "a", a);
+  kept.put(other, "a", b);
+  assert.equal(kept.get(one, "a"), a);
+  kept.put(one, "b", c);
+  assert.deepEqual([kept.get(one, "a"), kept.get(other, "a"), kept.get(one, "b")], [a, null, c]);
+  kept.put(other, "large", result(1000));
+  assert.ok(kept.get(other, "large") && kept.get(one, "b"), "the two that may be on the canvas stay");
+  kept.forget(one);
+  assert.equal(kept.get(one, "b"), null);
+});
+
+test("no file of a download takes the place of another", async () => {
+  const mask = { width: 2, height: 1, data: Uint8Array.of(0, 1) };
+  const result = { ...resultOf([0.1, 0.9]), files: { "entropy.png": new ArrayBuffer(3) }, asked: { ...firstSettings(), strength: 0.4 } };
+  const answered = { model: "sam", prompts: { boxes: [], points: [[1, 2]], labels: [1] }, answer: { masks: [] } };
+  for (const name of ["mask.png", "Mask.PNG", "answer.json", "maps"]) {
+    const { blob } = await packed({ file: new File(["bytes"], name), answered }, result, mask, { ...firstSettings(), strength: 1.9, threshold: 0.2 });
+    const text = new TextDecoder("latin1").decode(await blob.arrayBuffer());
+    assert.ok(text.includes(`image_${name}`) && text.includes("maps/entropy.png"));
+    const facts = JSON.parse(text.slice(text.indexOf("{\n"), text.lastIndexOf("\n}\n") + 3));
+    assert.deepEqual(facts.prompted, answered);
+    assert.deepEqual([facts.settings.strength, facts.settings.threshold], [0.4, 0.2], "those of the answer, and of the drawing");
+  }
 });
 
 test("probability is drawn by viridis, doubt as a glow, and an unknown map not at all", () => {

@@ -11,6 +11,8 @@
  * @property {(hidden: boolean) => void} hide
  * @property {(at: [number, number]) => [number, number]} toImage
  * @property {(box: [number, number, number, number] | null) => void} draft
+ * @property {() => [number, number] | null} corner The first corner of a box drawn by keys.
+ * @property {(corner: [number, number] | null, words: string) => void} begin Sets it, and says so.
  * @property {(prompt: Prompt) => void} prompt
  * @property {(at: [number, number] | null) => void} hover
  * @property {(moving: boolean) => void} moving
@@ -31,8 +33,8 @@ export function listen(element, keys, hands) {
   let space = false;
   /** @type {{at: [number, number], from: [number, number], kind: "pan" | Tool, far: boolean, exclude: boolean} | null} */
   let drag = null;
-  /** @type {[number, number] | null} The first corner of a box drawn by keys. */
-  let corner = null;
+  /** @type {Map<number, [number, number]>} Where each pointer is that is down. */
+  const fingers = new Map();
 
   /** @param {PointerEvent | WheelEvent} event @returns {[number, number]} */
   const place = (event) => {
@@ -43,6 +45,8 @@ export function listen(element, keys, hands) {
   /** @param {PointerEvent} event */
   function down(event) {
     if (event.target instanceof Element && event.target.closest("[role=slider]")) return;
+    fingers.set(event.pointerId, place(event));
+    if (fingers.size > 1) return pinch(event);
     const tool = hands.tool();
     const pan = event.button === 1 || space || tool === "move";
     if (event.button === 2 && tool === "move") return;
@@ -59,6 +63,7 @@ export function listen(element, keys, hands) {
   function move(event) {
     const at = place(event);
     hands.hover(at);
+    if (fingers.size > 1) return pinched(event.pointerId, at);
     if (!drag) return;
     drag.far ||= Math.hypot(at[0] - drag.from[0], at[1] - drag.from[1]) > CLICK;
     if (drag.kind === "box") hands.draft(box(hands.toImage(drag.from), hands.toImage(at)));
@@ -69,8 +74,34 @@ export function listen(element, keys, hands) {
     drag.at = at;
   }
 
+  /** From the second finger on it is the view that moves: what the first one began is given up. @param {PointerEvent} event */
+  function pinch(event) {
+    drag = null;
+    hands.draft(null);
+    hands.moving(true);
+    element.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  }
+
+  /**
+   * Two fingers hold two places of the image.
+   *
+   * @param {number} id
+   * @param {[number, number]} at Where this finger is now.
+   */
+  function pinched(id, at) {
+    const before = fingers.get(id);
+    const other = [...fingers].find(([each]) => each !== id)?.[1];
+    if (!before || !other || [...fingers.keys()].indexOf(id) > 1) return;
+    fingers.set(id, at);
+    const [was, is] = [before, at].map((place) => Math.hypot(place[0] - other[0], place[1] - other[1]));
+    hands.pan([(at[0] - before[0]) / 2, (at[1] - before[1]) / 2]);
+    if (was && is) hands.zoom(is / was, [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2]);
+  }
+
   /** @param {PointerEvent} event */
   function up(event) {
+    fingers.delete(event.pointerId);
     const done = drag;
     drag = null;
     hands.moving(false);
@@ -114,7 +145,7 @@ export function listen(element, keys, hands) {
       event.preventDefault();
     } else if (event.key === "Enter") enter();
     else if (event.key === "Escape") {
-      corner = null;
+      if (hands.corner()) hands.begin(null, "The box was given up.");
       hands.draft(null);
     }
   }
@@ -125,8 +156,11 @@ export function listen(element, keys, hands) {
     const at = hands.toImage([element.clientWidth / 2, element.clientHeight / 2]);
     if (tool === "point" || tool === "exclude") hands.prompt({ kind: "point", point: at, label: tool === "point" ? 1 : 0 });
     if (tool !== "box") return;
+    const corner = hands.corner();
     if (corner) hands.prompt({ kind: "box", box: box(corner, at) });
-    corner = corner ? null : at;
+    const [x, y] = at.map(Math.round);
+    if (corner) hands.begin(null, "The box is drawn.");
+    else hands.begin(at, `First corner at ${x}, ${y}. Move the image with the arrow keys, then press Enter for the corner opposite.`);
   }
 
   /** @param {KeyboardEvent} event */
@@ -138,11 +172,13 @@ export function listen(element, keys, hands) {
   element.addEventListener("pointerdown", down, { signal });
   element.addEventListener("pointermove", move, { signal });
   element.addEventListener("pointerup", up, { signal });
-  element.addEventListener("pointercancel", () => {
+  element.addEventListener("pointercancel", (event) => {
+    fingers.delete(event.pointerId);
     drag = null;
     hands.draft(null);
     hands.moving(false);
   }, { signal });
+  element.addEventListener("lostpointercapture", (event) => fingers.delete(event.pointerId), { signal });
   element.addEventListener("pointerleave", () => hands.hover(null), { signal });
   element.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
   element.addEventListener("wheel", wheel, { signal, passive: false });

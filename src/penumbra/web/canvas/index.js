@@ -16,16 +16,16 @@
  */
 
 import { classPalette, rgb } from "./colour.js";
-import { listen } from "./gestures.js";
+import { box as boxOf, listen } from "./gestures.js";
 import { glRenderer } from "./gl.js";
-import { labelAt, noLayers, ownWindow, toLevels, valueOf } from "./layers.js";
-import { drawMarks, noPrompts } from "./marks.js";
+import { alike, beside, labelAt, noLayers, ownWindow, toLevels, valueOf } from "./layers.js";
+import { drawMarks, inside, noPrompts } from "./marks.js";
 import { pixelRenderer } from "./pixels.js";
 import { scaleBar } from "./scale.js";
 import { style } from "./sheet.js";
 import { firstState } from "./state.js";
 import { swipeHandle } from "./swipe.js";
-import { bounded, clamp, fit, panned, toImage, zoomAt } from "./view.js";
+import { bounded, fit, panned, toImage, zoomAt } from "./view.js";
 
 /**
  * Put a canvas into an element, which gives it its size.
@@ -47,7 +47,10 @@ export function mountCanvas(element, options = {}) {
   const marks = document.createElement("canvas");
   root.append(sheet, marks);
   const pen = marks.getContext("2d");
-  const scale = scaleBar(root);
+  const scales = [scaleBar(root), scaleBar(root, "right")];
+  const said = Object.assign(document.createElement("div"), { className: "pc-said" });
+  said.setAttribute("role", "status");
+  root.append(said);
   const swipe = swipeHandle(root, (position) => {
     state.swipe = position;
     invalidate();
@@ -69,6 +72,9 @@ export function mountCanvas(element, options = {}) {
   let prompts = noPrompts();
   /** @type {[number, number, number, number] | null} */
   let draft = null;
+  /** @type {[number, number] | null} The first corner of a box drawn by keys; the other is the middle of the view. */
+  let corner = null;
+  let turns = 0;
   /** @type {Tool} */
   let tool = "move";
   let hidden = false;
@@ -104,13 +110,16 @@ export function mountCanvas(element, options = {}) {
     const room = box();
     const [width, height] = [Math.round(room.width * ratio), Math.round(room.height * ratio)];
     for (const each of [sheet, marks]) if (each.width !== width || each.height !== height) Object.assign(each, { width, height });
+    const [left, right] = beside(layers, other);
     if (size) {
-      const scene = { width, height, ratio, view: view(), size, layers, other, swipe: state.swipe, opacity: state.opacity, palette, overlays: !hidden };
+      const scene = { width, height, ratio, view: view(), size, layers: left, other: right, swipe: state.swipe, opacity: state.opacity, palette, overlays: !hidden };
       renderer.draw(scene);
     }
     const aim = root.matches(":focus-visible") && tool !== "move";
-    if (pen) drawMarks(pen, { view: view(), box: room, ratio, prompts: hidden ? noPrompts() : prompts, draft, aim });
-    scale.show(hidden ? noLayers() : layers);
+    const half = corner ? boxOf(corner, middle()) : draft;
+    if (pen) drawMarks(pen, { view: view(), box: room, ratio, prompts: hidden ? noPrompts() : prompts, draft: half, corner, aim });
+    const shown = hidden ? [] : bars(left, right);
+    scales.forEach((bar, side) => bar.show(shown[side] ?? noLayers()));
     swipe.show(other !== null && size !== null, state.swipe);
   }
 
@@ -119,6 +128,16 @@ export function mountCanvas(element, options = {}) {
     state.view = next;
     invalidate();
     tell();
+  }
+
+  const middle = () => toImage(view(), [box().width / 2, box().height / 2], box());
+
+  /** @param {[number, number] | null} at @param {string} words For whoever does not see it. */
+  function begin(at, words) {
+    corner = at;
+    draft = null;
+    said.textContent = words;
+    invalidate();
   }
 
   /** @param {[number, number] | null} at */
@@ -150,6 +169,8 @@ export function mountCanvas(element, options = {}) {
       draft = next;
       invalidate();
     },
+    corner: () => corner,
+    begin,
     prompt(prompt) {
       const asked = size && inside(prompt, size);
       if (asked) for (const hear of heard.prompt) hear(asked);
@@ -197,13 +218,16 @@ export function mountCanvas(element, options = {}) {
       look(next);
     },
     /**
-     * Show an image; what lay over the one before is taken away when the size is another.
+     * Show an image; what lay over the one before is taken away when the size is another. A bitmap
+     * belongs to the canvas from now on, which closes it when it shows another.
      *
      * @param {ImageBitmap | ImageData | Blob | string} source
      */
     async setImage(source) {
+      const turn = (turns += 1);
       const picture = typeof source === "string" ? await (await fetch(source)).blob() : source;
       const next = picture instanceof ImageBitmap ? picture : await createImageBitmap(picture);
+      if (turn !== turns) return next.close();
       const before = size;
       try {
         renderer.setImage(next);
@@ -212,7 +236,9 @@ export function mountCanvas(element, options = {}) {
         renderer = fallback();
         renderer.setImage(next);
       }
+      if (bitmap !== next) bitmap?.close();
       bitmap = next;
+      begin(null, "");
       size = { width: next.width, height: next.height };
       if (before && (before.width !== size.width || before.height !== size.height)) {
         layers = noLayers();
@@ -220,6 +246,17 @@ export function mountCanvas(element, options = {}) {
         state.view = null;
       }
       invalidate();
+    },
+    /** Show nothing over the image, and give the memory of it back. */
+    clear() {
+      [layers, other, prompts] = [noLayers(), null, noPrompts()];
+      begin(null, "");
+    },
+    /** @param {CanvasState} next */
+    setState(next) {
+      Object.assign(state, next);
+      invalidate();
+      tell();
     },
     /** @param {ClassMask | null} mask @param {(Rgb | string)[]} [colours] Of classes 0, 1, … */
     setMask(mask, colours) {
@@ -268,8 +305,7 @@ export function mountCanvas(element, options = {}) {
     setTool(next) {
       tool = next;
       root.dataset["tool"] = next;
-      draft = null;
-      invalidate();
+      begin(null, "");
     },
     /** @param {Layers | null} next Of the other result. @param {number} [position] Of the swipe, from 0 to 1. */
     setCompare(next, position) {
@@ -303,9 +339,23 @@ export function mountCanvas(element, options = {}) {
       watching.disconnect();
       cancelAnimationFrame(frame);
       renderer.destroy();
+      bitmap?.close();
+      bitmap = null;
+      turns += 1;
       root.remove();
     },
   };
+}
+
+/**
+ * What the bars of colour are of: one, where both sides have one scale.
+ *
+ * @param {Layers} left
+ * @param {Layers | null} right
+ * @returns {(Layers | null)[]}
+ */
+function bars(left, right) {
+  return alike(left, right) ? [left] : [left, right];
 }
 
 /**
@@ -328,23 +378,4 @@ function checked(part, size) {
   if (size && part.width === size.width && part.height === size.height) return;
   const wanted = size ? `${size.width}×${size.height}` : "an image first";
   throw new RangeError(`Expected a layer of the image's size, ${wanted}, but got ${part.width}×${part.height}. Try setImage before it.`);
-}
-
-/**
- * @param {Prompt} prompt
- * @param {Size} size
- * @returns {Prompt | null} To a tenth of a pixel, a box cut to the image; null where nothing of the
- *   prompt lies in the image.
- */
-function inside(prompt, size) {
-  const near = (/** @type {number} */ value, /** @type {number} */ most) => Math.round(clamp(value, 0, most) * 10) / 10;
-  if (prompt.kind === "point") {
-    const [x, y] = prompt.point;
-    const missed = x < 0 || y < 0 || x >= size.width || y >= size.height;
-    return missed ? null : { ...prompt, point: [near(x, size.width - 0.1), near(y, size.height - 0.1)] };
-  }
-  const [left, top, right, bottom] = prompt.box;
-  /** @type {[number, number, number, number]} */
-  const box = [near(left, size.width), near(top, size.height), near(right, size.width), near(bottom, size.height)];
-  return box[2] - box[0] >= 1 && box[3] - box[1] >= 1 ? { kind: "box", box } : null;
 }

@@ -60,19 +60,46 @@ export function leastLevel(probability, threshold) {
   return Math.max(0, Math.ceil(share * probability.most - 1e-9));
 }
 
+/** @type {WeakMap<Levels["data"], Uint32Array>} */
+const counted = new WeakMap();
+
 /**
- * How many pixels have at least each level, so that the area at any threshold is one look-up.
+ * How many pixels have at least each level, so that the area at any threshold is one look-up. A
+ * field is counted once.
  *
  * @param {Levels} levels
  * @returns {Uint32Array} Of length most + 2; the last is 0.
  */
-export function areasAbove(levels) {
-  const counts = new Uint32Array(levels.most + 2);
-  for (const level of levels.data) counts[level] = (counts[level] ?? 0) + 1;
-  for (let level = levels.most; level >= 0; level -= 1) {
+export function areasAbove({ data, most }) {
+  const known = counted.get(data) ?? countsOf(data, most);
+  counted.set(data, known);
+  return known;
+}
+
+/**
+ * @param {Levels["data"]} data
+ * @param {number} most
+ */
+export function countsOf(data, most) {
+  const counts = new Uint32Array(most + 2);
+  for (let at = 0; at < data.length; at += 1) {
+    const level = /** @type {number} */ (data[at]);
+    counts[level] = /** @type {number} */ (counts[level]) + 1;
+  }
+  for (let level = most; level >= 0; level -= 1) {
     counts[level] = (counts[level] ?? 0) + (counts[level + 1] ?? 0);
   }
   return counts;
+}
+
+/**
+ * Take counts that were made elsewhere.
+ *
+ * @param {Levels["data"]} data
+ * @param {Uint32Array} counts
+ */
+export function takeCounts(data, counts) {
+  counted.set(data, counts);
 }
 
 /**
@@ -101,7 +128,9 @@ export function shownMask(layers) {
   if (!probability || threshold === null) return layers.mask;
   const least = leastLevel(probability, threshold);
   const { width, height } = probability;
-  return { width, height, data: Uint8Array.from(probability.data, (level) => (level >= least ? 1 : 0)) };
+  const data = new Uint8Array(probability.data.length);
+  for (let at = 0; at < data.length; at += 1) data[at] = Number(/** @type {number} */ (probability.data[at]) >= least);
+  return { width, height, data };
 }
 
 /**
@@ -120,12 +149,51 @@ export function ownWindow(levels) {
 }
 
 /**
+ * Whether two results show the same quantity, so that one scale can serve both.
+ *
+ * @param {Layers} one
+ * @param {Layers | null} other
+ */
+export function alike(one, other) {
+  const [a, b] = [one.heat, other?.heat];
+  return Boolean(a && b && a.label === b.label && a.unit === b.unit && one.map === other?.map);
+}
+
+/**
+ * Two results as they lie beside each other: of one quantity, the same colour means the same value
+ * on both sides, from the lower of both lower ends to the higher of both higher ones.
+ *
+ * @param {Layers} one
+ * @param {Layers | null} other
+ * @returns {[Layers, Layers | null]}
+ */
+export function beside(one, other) {
+  const [a, b] = [one.heat, other?.heat];
+  if (!other || !a || !b || !alike(one, other)) return [one, other];
+  const ends = [...one.window.map((share) => valueOf(a, share * a.most)), ...other.window.map((share) => valueOf(b, share * b.most))];
+  const [least, most] = [Math.min(...ends), Math.max(...ends)];
+  return [{ ...one, window: shares(a, least, most) }, { ...other, window: shares(b, least, most) }];
+}
+
+/**
+ * @param {Levels} levels
+ * @param {number} least
+ * @param {number} most
+ * @returns {[number, number]} The values as shares of the field's own scale; may lie outside of it.
+ */
+function shares({ scale: [low, high] }, least, most) {
+  const span = high > low ? high - low : 1;
+  return [(least - low) / span, (most - low) / span];
+}
+
+/**
  * The mean value of a field.
  *
  * @param {Levels} levels
  */
 export function meanOf(levels) {
+  const above = areasAbove(levels);
   let sum = 0;
-  for (const level of levels.data) sum += level;
+  for (let level = 1; level <= levels.most; level += 1) sum += above[level] ?? 0;
   return valueOf(levels, sum / Math.max(levels.data.length, 1));
 }

@@ -1,7 +1,7 @@
 /**
  * Prompts and the cursor, drawn in screen pixels so that they keep their size at every zoom.
  *
- * @import { Prompts, Size, View } from "./types.js"
+ * @import { Prompt, Prompts, Size, View } from "./types.js"
  *
  * @typedef {object} Marks
  * @property {View} view
@@ -9,10 +9,11 @@
  * @property {number} ratio
  * @property {Prompts} prompts
  * @property {[number, number, number, number] | null} draft The box that is being drawn.
+ * @property {[number, number] | null} corner The first corner of a box drawn by keys.
  * @property {boolean} aim Show the middle, where the Enter key puts a prompt.
  */
 
-import { toScreen } from "./view.js";
+import { clamp, toScreen } from "./view.js";
 
 const DARK = "rgb(21 23 26 / .85)";
 const LIGHT = "#FAFAF7";
@@ -35,6 +36,7 @@ export function drawMarks(pen, marks) {
   prompts.points.forEach((point, index) => {
     sign(pen, toScreen(view, point, box), prompts.labels[index] === 1);
   });
+  if (marks.corner) dot(pen, toScreen(view, marks.corner, box));
   if (marks.aim) aim(pen, [box.width / 2, box.height / 2]);
 }
 
@@ -85,6 +87,16 @@ function sign(pen, [x, y], inside) {
  * @param {CanvasRenderingContext2D} pen
  * @param {[number, number]} at
  */
+function dot(pen, [x, y]) {
+  Object.assign(pen, { fillStyle: LIGHT, strokeStyle: DARK, lineWidth: 2 });
+  pen.fillRect(x - 4, y - 4, 8, 8);
+  pen.strokeRect(x - 4, y - 4, 8, 8);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} pen
+ * @param {[number, number]} at
+ */
 function aim(pen, [x, y]) {
   for (const [width, colour] of /** @type {const} */ ([[3, DARK], [1, LIGHT]])) {
     Object.assign(pen, { lineWidth: width, strokeStyle: colour });
@@ -95,4 +107,23 @@ function aim(pen, [x, y]) {
     }
     pen.stroke();
   }
+}
+
+/**
+ * @param {Prompt} prompt
+ * @param {Size} size
+ * @returns {Prompt | null} To a tenth of a pixel, a box cut to the image; null where nothing of the
+ *   prompt lies in the image.
+ */
+export function inside(prompt, size) {
+  const near = (/** @type {number} */ value, /** @type {number} */ most) => Math.round(clamp(value, 0, most) * 10) / 10;
+  if (prompt.kind === "point") {
+    const [x, y] = prompt.point;
+    const missed = x < 0 || y < 0 || x >= size.width || y >= size.height;
+    return missed ? null : { ...prompt, point: [near(x, size.width - 0.1), near(y, size.height - 0.1)] };
+  }
+  const [left, top, right, bottom] = prompt.box;
+  /** @type {[number, number, number, number]} */
+  const box = [near(left, size.width), near(top, size.height), near(right, size.width), near(bottom, size.height)];
+  return box[2] - box[0] >= 1 && box[3] - box[1] >= 1 ? { kind: "box", box } : null;
 }

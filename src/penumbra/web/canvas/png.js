@@ -82,27 +82,61 @@ function unfilter(raw, height, stride, step) {
     const to = row * stride;
     const kind = raw[from - 1] ?? 0;
     if (kind > 4) throw bad("a PNG with known filters");
-    for (let at = 0; at < stride; at += 1) {
-      const left = at >= step ? (out[to + at - step] ?? 0) : 0;
-      const up = row ? (out[to + at - stride] ?? 0) : 0;
-      const corner = row && at >= step ? (out[to + at - stride - step] ?? 0) : 0;
-      out[to + at] = (raw[from + at] ?? 0) + predicted(kind, left, up, corner);
-    }
+    const line = out.subarray(to, to + stride);
+    line.set(raw.subarray(from, from + stride));
+    const above = row ? out.subarray(to - stride, to) : new Uint8Array(stride);
+    if (kind === 1) leftOf(line, step);
+    else if (kind === 2) for (let at = 0; at < stride; at += 1) line[at] = byte(line, at) + byte(above, at);
+    else if (kind > 2) mixed(line, above, step, kind === 3 ? mean : nearest);
   }
   return out;
 }
 
 /**
- * @param {number} kind
+ * @param {Uint8Array} line
+ * @param {number} at
+ */
+function byte(line, at) {
+  return /** @type {number} */ (line[at]);
+}
+
+/**
+ * @param {Uint8Array} line
+ * @param {number} step
+ */
+function leftOf(line, step) {
+  for (let at = step; at < line.length; at += 1) line[at] = byte(line, at) + byte(line, at - step);
+}
+
+/**
+ * @param {Uint8Array} line
+ * @param {Uint8Array} above
+ * @param {number} step
+ * @param {(left: number, up: number, corner: number) => number} predicted
+ */
+function mixed(line, above, step, predicted) {
+  for (let at = 0; at < step; at += 1) line[at] = byte(line, at) + predicted(0, byte(above, at), 0);
+  for (let at = step; at < line.length; at += 1) {
+    line[at] = byte(line, at) + predicted(byte(line, at - step), byte(above, at), byte(above, at - step));
+  }
+}
+
+/**
+ * @param {number} left
+ * @param {number} up
+ */
+function mean(left, up) {
+  return (left + up) >> 1;
+}
+
+/**
+ * Paeth's.
+ *
  * @param {number} left
  * @param {number} up
  * @param {number} corner
  */
-function predicted(kind, left, up, corner) {
-  if (kind === 0) return 0;
-  if (kind === 1) return left;
-  if (kind === 2) return up;
-  if (kind === 3) return (left + up) >> 1;
+function nearest(left, up, corner) {
   const [a, b, c] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
   return a <= b && a <= c ? left : b <= c ? up : corner;
 }

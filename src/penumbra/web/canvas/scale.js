@@ -17,13 +17,17 @@ export function figure(value) {
   return size < 0.001 || size >= 10000 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
 }
 
-/** @param {Element} parent */
-export function scaleBar(parent) {
+/**
+ * @param {Element} parent
+ * @param {"left" | "right"} [side]
+ */
+export function scaleBar(parent, side = "left") {
   const box = document.createElement("div");
   const title = document.createElement("span");
   const bar = document.createElement("canvas");
   const ends = document.createElement("div");
   box.className = "pc-scale";
+  box.dataset["side"] = side;
   box.hidden = true;
   box.setAttribute("role", "img");
   Object.assign(bar, { width: 256, height: 1 });

@@ -15,7 +15,9 @@ const RULES = `
 .pc[data-moving="true"] { cursor: grabbing; }
 .pc-scale { position: absolute; left: 16px; bottom: 16px; padding: 8px 12px 8px; border-radius: 6px; pointer-events: none;
   background: var(--raised, #FFFFFF); box-shadow: 0 0 0 1px var(--rule, #E4E3DC); }
+.pc-scale[data-side="right"] { left: auto; right: 16px; }
 .pc-scale[hidden] { display: none; }
+.pc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .pc-scale canvas { position: static; width: 176px; height: 8px; margin: 6px 0 4px; border-radius: 2px; background: #15171A; }
 .pc-scale div { display: flex; justify-content: space-between; gap: 12px; color: var(--muted, #5B5E60);
   font-family: var(--mono, ui-monospace, monospace); font-variant-numeric: tabular-nums; }

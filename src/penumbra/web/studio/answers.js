@@ -23,24 +23,26 @@
  * @property {Record<string, number>} timings Seconds by stage.
  * @property {number} passes
  * @property {number | null} threshold
+ * @property {string | null} [threshold_map] The map that the mask is cut from; null: none alone gives it.
  * @property {number | null} [noise_strength]
  * @property {boolean | null} [flagged]
  * @property {string[]} [notes]
  * @property {boolean} [converged]
- * @property {boolean} [emptied]
+ * @property {boolean} [emptied] Whether the presence rule took the mask away.
  *
  * @typedef {object} Result
  * @property {Answer} answer
  * @property {ClassMask} mask
  * @property {Record<string, Levels>} fields
  * @property {Record<string, ArrayBuffer>} files As the server sent them, for the download.
- * @property {Uint32Array | null} areas How many pixels have at least each level of probability.
+ * @property {Levels | null} cut The map from which a moved threshold cuts the mask.
+ * @property {Settings} [asked] The settings that it was asked for with.
  * @property {Blob | null} image What the server shows where the browser cannot read the file.
  */
 
 import { areasAbove, leastLevel, ownWindow, toLevels } from "../canvas/layers.js";
-import { decodeGrey } from "../canvas/png.js";
 import { decode } from "../canvas/rle.js";
+import { greyOf } from "./levels.js";
 import { LAYERS } from "./settings.js";
 
 /**
@@ -56,7 +58,7 @@ export async function gather(api, answer, signal, only = null) {
   const { width, height } = answer.size;
   const mask = decode(answer.masks.filter((part) => part.class > 0).map((part) => ({ rle: part.rle, value: part.class })), width, height);
   /** @type {Result} */
-  const result = { answer, mask, fields: {}, files: {}, areas: null, image: null };
+  const result = { answer, mask, fields: {}, files: {}, cut: null, image: null };
   const wanted = Object.entries(answer.maps ?? {}).filter(([name]) => !only || only.includes(name));
   await Promise.all(
     wanted.map(async ([name, link]) => {
@@ -67,10 +69,29 @@ export async function gather(api, answer, signal, only = null) {
   );
   const picture = answer.pictures?.["image"];
   if (picture) result.image = new Blob([await api.bytes(picture.href, signal)], { type: "image/png" });
-  const probability = result.fields["probability"];
-  // With more classes than two, a threshold has no meaning: the largest probability wins.
-  if (probability && answer.classes.length <= 2) result.areas = areasAbove(probability);
+  result.cut = result.fields[cutMap(answer) ?? ""] ?? null;
   return result;
+}
+
+/**
+ * The map whose values at or above the threshold are the mask.
+ *
+ * @param {Pick<Answer, "threshold_map" | "classes">} answer
+ * @returns {string | null} null: no map alone gives the mask.
+ */
+export function cutMap(answer) {
+  if (answer.threshold_map !== undefined) return answer.threshold_map;
+  return answer.classes.length <= 2 ? "probability" : null;
+}
+
+/**
+ * Whether another threshold is another question to the server. With more classes than two it is
+ * none at all: the largest probability wins.
+ *
+ * @param {Pick<Answer, "threshold_map" | "classes">} answer
+ */
+export function cutsThere(answer) {
+  return cutMap(answer) === null && answer.classes.length <= 2;
 }
 
 /**
@@ -79,9 +100,9 @@ export async function gather(api, answer, signal, only = null) {
  * @param {ArrayBuffer} bytes
  */
 async function field(name, link, bytes) {
-  const label = LAYERS.find(([known]) => known === name)?.[1] ?? name;
+  const label = LAYERS.find(([known]) => known === name)?.[1] ?? name.replaceAll("_", " ");
   const unit = link.unit === "1" ? "" : (link.unit ?? "");
-  return toLevels({ ...(await decodeGrey(bytes)), scale: link.scale ?? [0, 1], label, unit });
+  return toLevels({ ...(await greyOf(bytes)), scale: link.scale ?? [0, 1], label, unit });
 }
 
 /**
@@ -99,7 +120,7 @@ export function layersOf(result, settings) {
     heat,
     map: settings.layer === "confidence" || settings.layer === "probability" ? "viridis" : "doubt",
     window: heat && settings.own ? ownWindow(heat) : [0, 1],
-    probability: result.areas ? (result.fields["probability"] ?? null) : null,
+    probability: result.cut,
     threshold: moved(result, settings) ? settings.threshold : null,
   };
 }
@@ -111,7 +132,7 @@ export function layersOf(result, settings) {
  * @param {Settings} settings
  */
 export function moved(result, settings) {
-  return result.areas !== null && settings.threshold !== null && Math.abs(settings.threshold - (result.answer.threshold ?? -1)) > 1e-9;
+  return result.cut !== null && settings.threshold !== null && Math.abs(settings.threshold - (result.answer.threshold ?? -1)) > 1e-9;
 }
 
 /**
@@ -122,10 +143,10 @@ export function moved(result, settings) {
  * @returns {{index: number, name: string, area: number}[]}
  */
 export function classesOf(result, settings) {
-  const probability = result.fields["probability"];
+  const { cut } = result;
   return result.answer.masks.filter((part) => part.class > 0).map((part) => {
-    const shifted = moved(result, settings) && probability && result.areas && settings.threshold !== null;
-    const area = shifted ? (result.areas?.[leastLevel(probability, settings.threshold ?? 0.5)] ?? 0) : part.area_px;
+    const shifted = cut && moved(result, settings);
+    const area = shifted ? (areasAbove(cut)[leastLevel(cut, settings.threshold ?? 0.5)] ?? 0) : part.area_px;
     return { index: part.class, name: part.name, area };
   });
 }

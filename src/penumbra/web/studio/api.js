@@ -29,7 +29,8 @@ export class Problem extends Error {
 /**
  * @typedef {object} Hooks
  * @property {(why: string) => Promise<string | null>} askKey Asks the person for a key.
- * @property {(seconds: number, why: string) => void} waiting Says that it goes on by itself.
+ * @property {(seconds: number, why: string) => void} waiting Says that it goes on by itself; 0: it
+ *   went on.
  *
  * @typedef {ReturnType<typeof connect>} Api
  */
@@ -72,7 +73,11 @@ export function connect(hooks) {
       const wait = Number(response.headers.get("Retry-After"));
       if (!(wait > 0) || tries >= (MOST_TRIES[response.status] ?? 0)) throw problem;
       hooks.waiting(wait, problem.title);
-      await delay(wait, init.signal ?? null);
+      try {
+        await delay(wait, init.signal ?? null);
+      } finally {
+        hooks.waiting(0, "");
+      }
     }
   }
 
@@ -101,14 +106,20 @@ export function connect(hooks) {
       if (!response.body) return;
       const parse = messageParser();
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        for (const message of parse(value)) {
-          const data = JSON.parse(message.data);
-          if (message.event === "error" || message.event === "problem") throw fromDocument(data, 500);
-          yield { event: message.event, data };
+      try {
+        for (;;) {
+          const { done, value } = await reader.read();
+          if (done) return;
+          for (const message of parse(value)) {
+            const data = JSON.parse(message.data);
+            if (message.event === "error" || message.event === "problem") throw fromDocument(data, 500);
+            yield { event: message.event, data };
+          }
         }
+      } finally {
+        // Whoever stops listening, for whatever reason, lets the server stop, too. A stream that broke
+        // has nothing left to cancel.
+        reader.cancel().catch(() => undefined);
       }
     },
   };

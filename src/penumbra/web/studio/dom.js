@@ -31,8 +31,10 @@ export function made(name, attributes = {}, ...children) {
  *
  * @param {HTMLInputElement} input
  * @param {number} value
+ * @param {string} words What a screen reader says for the value.
  */
-export function slide(input, value) {
+export function slide(input, value, words) {
+  input.setAttribute("aria-valuetext", words);
   input.value = String(value);
   const [least, most] = [Number(input.min), Number(input.max)];
   input.style.setProperty("--fill", `${((Number(input.value) - least) / (most - least)) * 100}%`);

@@ -4,6 +4,7 @@
  * @import { Api } from "./api.js"
  * @import { Answer, Result } from "./answers.js"
  * @import { Mode, Settings } from "./settings.js"
+ * @import { Size } from "../canvas/types.js"
  *
  * @typedef {object} Asked
  * @property {Blob} file
@@ -11,13 +12,15 @@
  * @property {Settings} settings
  * @property {Mode} mode
  * @property {boolean} image Whether the server is to show the image.
- * @property {number} pixels Of the image where they are known, else 0.
+ * @property {Size | null} size Of the image, where it is known.
+ * @property {boolean} [cutsThere] Whether the server has to cut the mask at the settings' threshold.
  * @property {AbortSignal} signal
  * @property {(result: Result) => void} [estimate] Called with every running estimate.
  */
 
-import { gather } from "./answers.js";
+import { cutMap, gather } from "./answers.js";
 import { Problem } from "./api.js";
+import { fits } from "./pictures.js";
 import { fieldsOf } from "./settings.js";
 
 const MOST_FINE = 4_000_000;
@@ -28,9 +31,10 @@ const MOST_FINE = 4_000_000;
  * @returns {Promise<Result>}
  */
 export async function infer(api, asked) {
-  const bits = asked.pixels > MOST_FINE ? 8 : 16;
-  const form = formOf(asked.file, asked.name, fieldsOf(asked.settings, { mode: asked.mode, image: asked.image, bits }));
-  if (asked.mode === "monte_carlo") return stream(api, form, asked);
+  const { settings, mode, image, size, cutsThere = false } = asked;
+  const bits = size && size.width * size.height > MOST_FINE ? 8 : 16;
+  const form = formOf(asked.file, asked.name, fieldsOf(settings, { mode, image, bits, cutsThere }));
+  if (mode === "monte_carlo") return stream(api, form, asked);
   /** @type {Answer} */
   const answer = await api.json("/v1/segment", { method: "POST", body: form, signal: asked.signal });
   return gather(api, answer, asked.signal);
@@ -44,9 +48,11 @@ export async function infer(api, asked) {
 async function stream(api, form, asked) {
   for await (const { event, data } of api.events("/v1/uncertainty", form, asked.signal)) {
     if (event === "done") return gather(api, data, asked.signal);
-    if (event === "estimate" && asked.estimate) {
-      asked.estimate(await gather(api, data, asked.signal, [asked.settings.layer, "probability"]));
-    }
+    // An estimate of another size than the picture has nothing to lie on: the last one brings its own.
+    if (event !== "estimate" || !asked.estimate || (asked.size && !fits(asked.size, data.size))) continue;
+    const { layer, threshold } = asked.settings;
+    const cut = threshold === null ? null : cutMap(data);
+    asked.estimate(await gather(api, data, asked.signal, cut ? [layer, cut] : [layer]));
   }
   throw new Problem(0, "The stream ended early", "The server stopped before its last estimate. Try again.");
 }

@@ -27,10 +27,11 @@ const stage = part("stage", HTMLElement);
 const file = part("file", HTMLInputElement);
 const place = part("canvas", HTMLDivElement);
 const settings = readSettings(address);
-const say = notices(() => studio.again());
-const api = connect({ askKey, waiting: (seconds, why) => say.busy(`${why}. Goes on in ${Math.ceil(seconds)} s`) });
+const say = notices();
+const waiting = (/** @type {number} */ seconds, /** @type {string} */ why) => say.busy(seconds ? `${why}. Goes on in ${Math.ceil(seconds)} s` : null, "waiting");
+const api = connect({ askKey, waiting });
 const canvas = mountCanvas(place, { label: "Image, mask and doubt. Press ? for the keys.", keys: document, state: readState(address) });
-const strip = filmStrip((item) => void studio.select(item));
+const strip = filmStrip((item) => void studio.select(item), (item) => void studio.remove(item));
 const studio = createStudio({ api, canvas, strip, say, changed }, settings);
 const controls = panel({
   settings: (change) => studio.update(change),
@@ -44,7 +45,7 @@ function changed() {
   const empty = part("empty", HTMLDivElement);
   empty.hidden = !place.hidden;
   empty.dataset["waiting"] = studio.current && !studio.shown ? `Reading ${studio.current.name} …` : "";
-  part("download", HTMLButtonElement).disabled = !studio.result && !studio.prompted;
+  part("download", HTMLButtonElement).disabled = !savable();
   part("file-name", HTMLSpanElement).textContent = studio.current?.name ?? "";
   const prompts = studio.promptable() !== null;
   for (const button of document.querySelectorAll("[data-needs=prompts]")) {
@@ -88,11 +89,16 @@ function take(tool) {
   for (const each of document.querySelectorAll("[data-tool]")) each.setAttribute("aria-pressed", String(each === button));
 }
 
+/** What is shown of an image, where it belongs to it and nothing is under way that would change it. */
+function savable() {
+  return studio.settled && (studio.result !== null || studio.prompted !== null);
+}
+
 async function download() {
-  const item = studio.current;
+  const item = studio.shown;
   const mask = shownMask(canvas.layers);
-  if (!item || !mask || (!studio.result && !studio.prompted)) return;
-  const { name, blob } = await packed(item.file, studio.result, mask, settings);
+  if (!item || !mask || !savable()) return;
+  const { name, blob } = await packed(item, studio.result, mask, { ...settings });
   save(name, blob);
   say.status(`Saved ${name}.`);
 }
@@ -134,6 +140,10 @@ const hide = part("hide", HTMLButtonElement);
 for (const name of ["pointerdown", "pointerup", "pointerleave", "pointercancel"]) {
   hide.addEventListener(name, () => canvas.hideOverlays(name === "pointerdown"));
 }
+hide.addEventListener("keydown", (event) => {
+  if (event.key === " " || event.key === "Enter") canvas.hideOverlays(true);
+});
+for (const name of ["keyup", "blur"]) hide.addEventListener(name, () => canvas.hideOverlays(false));
 for (const button of document.querySelectorAll("[data-tool]")) {
   button.addEventListener("click", () => take(/** @type {Tool} */ (/** @type {HTMLElement} */ (button).dataset["tool"])));
 }
@@ -152,7 +162,7 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => open(event.clipboardData?.files ?? []));
 window.addEventListener("hashchange", () => {
   const now = new URLSearchParams(location.hash.slice(1));
-  Object.assign(canvas.state, readState(now));
+  canvas.setState(readState(now));
   studio.update(readSettings(now));
 });
 canvas.onPrompt((prompt) => studio.prompt(prompt));
@@ -177,6 +187,7 @@ keyboard([
   ["Z", "undo", () => studio.undo()],
   ["⇧Z", "redo", () => studio.redo()],
   ["⌫", "clear the prompts", () => studio.clear()],
+  ["Del", "on the strip: remove the image", null],
   ["space", "hold to pan", null],
   ["wheel", "zoom at the cursor", null],
   ["+ −", "zoom", null],
@@ -196,13 +207,16 @@ keyboard([
 ]);
 changed();
 
-try {
-  const { models } = await api.json("/v1/models");
-  controls.models(models);
-  studio.setModels(models);
-  say.busy(null);
-  say.status(models.length ? "Ready." : "This server has no model.");
-  if (studio.current) await studio.select(studio.current);
-} catch (error) {
-  say.problem(error, { again: false });
+async function load() {
+  try {
+    const { models } = await api.json("/v1/models");
+    controls.models(models);
+    studio.setModels(models);
+    say.status(models.length ? "Ready." : "This server has no model.");
+    if (studio.current) await studio.select(studio.current);
+  } catch (error) {
+    say.problem(error, () => void load());
+  }
 }
+
+await load();

@@ -2,7 +2,6 @@
  * Layers and sliders: shows the settings and what is known of the result, tells what was changed.
  *
  * @import { CanvasState } from "../canvas/state.js"
- * @import { Levels } from "../canvas/types.js"
  * @import { Result } from "./answers.js"
  * @import { Mode, Settings } from "./settings.js"
  *
@@ -21,13 +20,10 @@
 import { classColour, css } from "../canvas/colour.js";
 import { meanOf } from "../canvas/layers.js";
 import { figure } from "../canvas/scale.js";
-import { classesOf } from "./answers.js";
+import { classesOf, cutMap, cutsThere } from "./answers.js";
 import { made, part, slide } from "./dom.js";
 import { LAYERS, MODES } from "./settings.js";
 import { percent, whole } from "./words.js";
-
-/** @type {WeakMap<Levels, number>} */
-const means = new WeakMap();
 
 /** @param {Changes} changes */
 export function panel(changes) {
@@ -58,8 +54,17 @@ export function panel(changes) {
   maskOpacity.addEventListener("input", () => changes.opacity("mask", Number(maskOpacity.value)));
   heatOpacity.addEventListener("input", () => changes.opacity("heat", Number(heatOpacity.value)));
   for (const [input, change] of /** @type {const} */ ([[strength, { strength: null }], [threshold, { threshold: null }]])) {
-    input.addEventListener("dblclick", () => changes.settings(change));
-    input.title = "Double-click for the run’s own";
+    const [reset, own] = [part(`own-${input.id}`, HTMLButtonElement), () => changes.settings(change)];
+    reset.addEventListener("click", own);
+    input.addEventListener("dblclick", own);
+    input.title = "Delete or double-click for the run’s own";
+    input.addEventListener("keydown", (event) => {
+      if (event.key !== "Delete") return;
+      event.preventDefault();
+      // The page's own key of that name clears prompts.
+      event.stopPropagation();
+      own();
+    });
   }
 
   /**
@@ -82,7 +87,8 @@ export function panel(changes) {
       if (area_) area_.textContent = `${whole(area)} px`;
       if (area_ && size) area_.title = `${((100 * area) / (size.width * size.height)).toFixed(2)} % of the image`;
       const input = row?.querySelector("input");
-      if (input) slide(input, state.opacity.classes[index] ?? 1);
+      const share = state.opacity.classes[index] ?? 1;
+      if (input) slide(input, share, percent(share));
     });
   }
 
@@ -94,7 +100,7 @@ export function panel(changes) {
       input.checked = input.value === settings.layer;
       input.disabled = Boolean(result && input.value && !field);
       const mean = label.querySelector(".mean");
-      if (mean) mean.textContent = field ? figure(meanOnce(field)) : "";
+      if (mean) mean.textContent = field ? figure(meanOf(field)) : "";
     }
     own.checked = settings.own;
     own.disabled = settings.layer === "";
@@ -104,17 +110,22 @@ export function panel(changes) {
   /** @param {Result | null} result @param {Settings} settings @param {Served | null} served */
   function showNumbers(result, settings, served) {
     const at = settings.threshold ?? result?.answer.threshold ?? served?.threshold ?? 0.5;
-    slide(threshold, at);
-    threshold.disabled = Boolean(result && !result.areas);
-    say("threshold", threshold.disabled ? "largest wins" : at.toFixed(2));
+    threshold.disabled = Boolean(result && cutMap(result.answer) === null && !cutsThere(result.answer));
+    const words = threshold.disabled ? "largest wins" : at.toFixed(2);
+    slide(threshold, at, settings.threshold === null && !threshold.disabled ? `own ${words}` : words);
+    say("threshold", words);
+    part("own-threshold", HTMLButtonElement).disabled = threshold.disabled || settings.threshold === null;
+    part("emptied", HTMLParagraphElement).hidden = !result?.answer.emptied;
     const used = settings.strength ?? result?.answer.noise_strength ?? null;
-    slide(strength, used ?? 0.3);
-    say("strength", settings.strength === null ? `own${used === null ? "" : ` ${figure(used)}`}` : `${settings.strength.toFixed(2)} σ`);
-    slide(samples, settings.samples);
+    const power = settings.strength === null ? `own${used === null ? "" : ` ${figure(used)}`}` : `${settings.strength.toFixed(2)} σ`;
+    slide(strength, used ?? 0.3, power);
+    say("strength", power);
+    slide(samples, settings.samples, String(settings.samples));
     say("samples", String(settings.samples));
     if (document.activeElement !== seed) seed.value = String(settings.seed);
     const noisy = settings.mode !== "disabled" && settings.mode !== "";
     strength.disabled = pattern.disabled = !noisy;
+    part("own-strength", HTMLButtonElement).disabled = !noisy || settings.strength === null;
     seed.disabled = settings.mode === "disabled";
     samples.disabled = !noisy || settings.mode === "single";
   }
@@ -136,8 +147,8 @@ export function panel(changes) {
       showClasses(result, settings, state, prompted);
       showLayers(result, settings);
       showNumbers(result, settings, served);
-      slide(maskOpacity, state.opacity.mask);
-      slide(heatOpacity, state.opacity.heat);
+      slide(maskOpacity, state.opacity.mask, percent(state.opacity.mask));
+      slide(heatOpacity, state.opacity.heat, percent(state.opacity.heat));
       say("o-mask", percent(state.opacity.mask));
       say("o-heat", percent(state.opacity.heat));
       for (const input of document.querySelectorAll('input[name="mode"]')) {
@@ -163,13 +174,6 @@ export function panel(changes) {
  */
 function say(id, words) {
   part(`v-${id}`, HTMLOutputElement).textContent = words;
-}
-
-/** @param {Levels} field */
-function meanOnce(field) {
-  const known = means.get(field) ?? meanOf(field);
-  means.set(field, known);
-  return known;
 }
 
 /**

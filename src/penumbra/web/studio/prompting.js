@@ -124,5 +124,10 @@ export function prompter(api) {
       return { ...answer, embed: fresh.timings };
     }
   }
-  return { open, ask };
+  return {
+    open,
+    ask,
+    /** @param {Blob} file */
+    forget: (file) => void sessions.delete(file),
+  };
 }

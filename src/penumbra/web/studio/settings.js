@@ -57,13 +57,14 @@ export function firstSettings() {
 }
 
 /**
- * What an answer depends on; as long as this stays, no slider asks the server. The threshold is not
- * part of it: the page draws the mask from the probability.
+ * What an answer depends on; as long as this stays, no slider asks the server. The threshold is
+ * part of it only where the page cannot cut the mask from a map by itself.
  *
  * @param {Settings} settings
  * @param {Mode} [mode] Instead of the settings' own.
+ * @param {boolean} [cutsThere] Whether the server has to cut the mask.
  */
-export function inferenceKey(settings, mode = settings.mode) {
+export function inferenceKey(settings, mode = settings.mode, cutsThere = false) {
   const noisy = mode !== "disabled" && mode !== "";
   const many = mode === "ensemble" || mode === "monte_carlo";
   return JSON.stringify([
@@ -73,6 +74,7 @@ export function inferenceKey(settings, mode = settings.mode) {
     noisy ? settings.pattern : "",
     many ? settings.samples : 1,
     mode === "disabled" ? 0 : settings.seed,
+    cutsThere ? settings.threshold : null,
   ]);
 }
 
@@ -83,7 +85,7 @@ export function inferenceKey(settings, mode = settings.mode) {
  * @param {boolean} image Whether the server is asked to show the image, too.
  */
 export function outputsOf(mode, image) {
-  const outputs = ["mask", "probability", "confidence", "entropy"];
+  const outputs = ["mask", "mask_probability", "probability", "confidence", "entropy"];
   if (mode === "monte_carlo" || mode === "ensemble") outputs.push(...OF_SAMPLES);
   if (image) outputs.push("image");
   return outputs;
@@ -93,14 +95,15 @@ export function outputsOf(mode, image) {
  * The fields of a request.
  *
  * @param {Settings} settings
- * @param {{mode: Mode, image: boolean, bits: 8 | 16}} what
+ * @param {{mode: Mode, image: boolean, bits: 8 | 16, cutsThere?: boolean}} what
  * @returns {Record<string, string>}
  */
-export function fieldsOf(settings, { mode, image, bits }) {
+export function fieldsOf(settings, { mode, image, bits, cutsThere = false }) {
   /** @type {Record<string, string>} */
   const fields = { outputs: outputsOf(mode, image).join(","), masks_as: "rle", bits: String(bits) };
   if (settings.model) fields["model"] = settings.model;
   fields["seed"] = String(settings.seed);
+  if (cutsThere && settings.threshold !== null) fields["threshold"] = String(settings.threshold);
   if (mode === "") return fields;
   fields["noise_mode"] = mode;
   if (mode === "disabled") return fields;

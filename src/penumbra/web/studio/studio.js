@@ -2,7 +2,6 @@
  * What the studio does: which image, which result, when to ask the server.
  *
  * @import { Canvas } from "../canvas/index.js"
- * @import { Prompt } from "../canvas/types.js"
  * @import { Api } from "./api.js"
  * @import { Result } from "./answers.js"
  * @import { Served } from "./panel.js"
@@ -19,17 +18,16 @@
  * @typedef {ReturnType<typeof createStudio>} Studio
  */
 
-import { shownMask } from "../canvas/layers.js";
-import { noPrompts } from "../canvas/marks.js";
-import { layersOf } from "./answers.js";
+import { meanOf, noLayers } from "../canvas/layers.js";
+import { cutsThere, layersOf } from "./answers.js";
 import { Problem } from "./api.js";
 import { infer } from "./infer.js";
-import { added, isEmpty, painted, prompter } from "./prompting.js";
+import { keeper } from "./kept.js";
+import { decoded, fits, release } from "./pictures.js";
+import { overlaid, promptDesk } from "./prompts.js";
 import { MODES, inferenceKey } from "./settings.js";
-import { meanOf } from "../canvas/layers.js";
 import { timingLine } from "./words.js";
 
-const MOST_RESULTS = 6;
 const PAUSE = 300;
 
 /**
@@ -37,31 +35,44 @@ const PAUSE = 300;
  * @param {Settings} settings Changed in place.
  */
 export function createStudio({ api, canvas, strip, say, changed }, settings) {
-  const prompts = prompter(api);
+  const kept = keeper();
+  const over = overlaid();
   /** @type {Served[]} */
   let models = [];
   /** @type {Item | null} */
   let current = null;
   /** @type {Item | null} The one whose picture is on the canvas; the server may still be reading the current one. */
   let shown = null;
-  /** @type {Result | null} What is shown. */
-  let result = null;
+  /** @type {Result | null} What is drawn over the picture on the canvas. */
+  let drawn = null;
+  /** @type {Result | null} What it is compared with. */
+  let beside = null;
+  /** @type {Set<string>} Models of which no map alone gives the mask: the server cuts it. */
+  const cutting = new Set();
   let running = new AbortController();
-  let prompting = new AbortController();
+  let active = false;
   let pause = 0;
 
   const served = () => models.find(({ name }) => name === settings.model) ?? models[0] ?? null;
   const promptable = () => (served()?.kind === "promptable" ? served() : (models.find(({ kind }) => kind === "promptable") ?? null));
   const wordsOf = (/** @type {Mode} */ mode) => MODES.find(([name]) => name === mode)?.[1] ?? "";
+  const modelName = () => served()?.name ?? settings.model;
+  const keyOf = (/** @type {Mode} */ mode) => inferenceKey({ ...settings, model: modelName() }, mode, cutting.has(modelName()));
+  const onShow = () => (current === shown ? shown : null);
+  const desk = promptDesk({ api, canvas, say }, { item: onShow, model: promptable, draw, changed });
 
-  /** A method without a network has nothing that noise could be added to. */
-  function suit() {
+  /** Take no setting that the models here cannot have. @param {boolean} named Whether the model was chosen anew. */
+  function suit(named) {
+    const gone = models.length > 0 && settings.model !== "" && !models.some(({ name }) => name === settings.model);
+    if (named) say.stays("model", gone ? `“${settings.model}” is not served here. This is ${models[0]?.name}.` : null);
+    if (gone) settings.model = "";
+    // A method without a network has nothing that noise could be added to.
     if (served()?.network === false) Object.assign(settings, { mode: "disabled", compare: "off" });
   }
 
   /** @param {Result | null} next */
   function show(next) {
-    result = next;
+    drawn = next;
     draw();
     canvas.setDimmed(false);
   }
@@ -70,89 +81,91 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
   function draw() {
     changed();
     const size = canvas.size;
-    if (!current || current !== shown || !size) return;
-    const nothing = { mask: { ...size, data: new Uint8Array(size.width * size.height) }, heat: null, map: /** @type {const} */ ("doubt"), window: /** @type {[number, number]} */ ([0, 1]), probability: null, threshold: null };
-    const layers = result ? layersOf(result, settings) : nothing;
-    if (current.prompted.length) {
-      const below = shownMask(layers) ?? nothing.mask;
-      canvas.setLayers({ ...layers, mask: painted(below, current.prompted, promptedClass()), threshold: null });
-    } else canvas.setLayers(layers);
-    const beside = settings.compare === "off" ? null : current.results.get(inferenceKey(settings, settings.compare));
-    canvas.setCompare(beside && result ? layersOf(beside, settings) : null);
-    canvas.setPrompts(current.prompts.now);
+    const item = onShow();
+    if (!item || !size) return;
+    const layers = drawn ? layersOf(drawn, settings) : noLayers();
+    canvas.setLayers(item.prompted.length ? over(layers, size, item.prompted, promptedClass()) : layers);
+    beside = settings.compare === "off" ? null : (kept.get(item, keyOf(settings.compare)) ?? beside);
+    canvas.setCompare(beside && drawn ? layersOf(beside, settings) : null);
+    canvas.setPrompts(item.prompts.now);
   }
 
   function promptedClass() {
-    return Math.max(0, ...(result?.answer.masks.map((part) => part.class) ?? [])) + 1;
+    return Math.max(0, ...(drawn?.answer.masks.map((part) => part.class) ?? [])) + 1;
   }
 
-  /** @param {Item} item */
-  async function select(item) {
-    current = item;
-    running.abort();
-    strip.mark(item);
-    say.clear();
-    if (item.bitmap) {
-      await canvas.setImage(item.bitmap);
-      shown = item;
-      show(null);
-    } else canvas.setDimmed(true);
-    await refresh();
-    if (promptable() && served()?.kind === "promptable") await embed(item);
-  }
-
-  /** @param {Item} item */
-  async function embed(item) {
-    const model = promptable();
-    if (!model) return;
-    say.busy("Embedding the image …");
-    try {
-      let session = await prompts.open(item.file, item.name, model.name, item.asks);
-      if (item.bitmap && !item.asks && !fits(item.bitmap, session.size)) {
-        item.asks = true;
-        session = await prompts.open(item.file, item.name, model.name, true);
-      }
-      const picture = session.pictures?.["image"];
-      if (item.asks && picture) await pictured(item, new Blob([await api.bytes(picture.href)]));
-      if (item !== current) return;
-      await onCanvas(item);
-      show(null);
-      say.status(timingLine(session));
-    } catch (error) {
-      fail(item, error);
-    }
-    say.busy(null);
-  }
-
-  /** Show what is known for these settings, or ask. */
-  async function refresh() {
+  /**
+   * Do something for an image; whatever was under way is given up.
+   *
+   * @param {Item} item
+   * @param {(signal: AbortSignal) => Promise<void>} act
+   */
+  async function run(item, act) {
     clearTimeout(pause);
-    if (!current || served()?.kind !== "segmenter") return;
-    const item = current;
     running.abort();
     const mine = (running = new AbortController());
+    [pause, active] = [0, true];
     say.clear();
+    say.busy(null);
+    changed();
     try {
-      const found = await resultOf(item, settings.mode, mine.signal, (estimate) => {
-        if (mine.signal.aborted) return;
-        show(estimate);
-        canvas.setDimmed(true);
-        say.busy(`${estimate.answer.passes} of ${settings.samples} passes`);
-      });
-      if (mine.signal.aborted) return;
-      await finish(item, found);
-      if (settings.compare !== "off") {
-        await resultOf(item, settings.compare, mine.signal);
-        if (!mine.signal.aborted) draw();
-      }
+      await act(mine.signal);
     } catch (error) {
       if (!mine.signal.aborted) fail(item, error);
     } finally {
       if (running === mine) {
+        active = false;
         say.busy(null);
         canvas.setDimmed(false);
+        changed();
       }
     }
+  }
+
+  /** Show an image with what is known of it, and ask for the rest. @param {Item} item */
+  async function select(item) {
+    current = item;
+    strip.mark(item);
+    await run(item, async (signal) => {
+      canvas.setDimmed(true);
+      if (item !== shown && item.source) {
+        if (!(await onCanvas(item, signal))) return;
+        show(kept.get(item, keyOf(settings.mode)));
+      }
+      if (served()?.kind === "segmenter") await segment(item, signal);
+      if (served()?.kind === "promptable") await embed(item, signal);
+    });
+  }
+
+  /** @param {Item} item @param {AbortSignal} signal */
+  async function embed(item, signal) {
+    const model = modelName();
+    canvas.setDimmed(true);
+    say.busy("Embedding the image …");
+    let session = await desk.open(item.file, item.name, model, item.asks);
+    if (item.size && !item.asks && !fits(item.size, session.size)) {
+      item.asks = true;
+      session = await desk.open(item.file, item.name, model, true);
+    }
+    const picture = session.pictures?.["image"];
+    if (item.asks && picture) await pictured(item, new Blob([await api.bytes(picture.href, signal)]), signal);
+    if (!(await onCanvas(item, signal))) return;
+    strip.failed(item, false);
+    show(null);
+    say.status(timingLine(session));
+  }
+
+  /** Show what is known for these settings, or ask. @param {Item} item @param {AbortSignal} signal */
+  async function segment(item, signal) {
+    const found = await resultOf(item, settings.mode, signal, (estimate) => {
+      if (signal.aborted || item !== shown) return;
+      show(estimate);
+      canvas.setDimmed(true);
+      say.busy(`${estimate.answer.passes} of ${settings.samples} passes`);
+    });
+    if (!(await finish(item, found, signal)) || settings.compare === "off") return;
+    await resultOf(item, settings.compare, signal);
+    if (!signal.aborted) draw();
   }
 
   /**
@@ -160,50 +173,65 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
    * @param {Mode} mode
    * @param {AbortSignal} signal
    * @param {(result: Result) => void} [estimate]
+   * @returns {Promise<Result>}
    */
   async function resultOf(item, mode, signal, estimate) {
-    const key = inferenceKey(settings, mode);
-    const known = item.results.get(key);
+    const [model, key] = [modelName(), keyOf(mode)];
+    const known = kept.get(item, key);
     if (known) return known;
-    if (item === current) canvas.setDimmed(true);
+    canvas.setDimmed(true);
     say.busy(`${wordsOf(mode)} …`);
-    const pixels = item.bitmap ? item.bitmap.width * item.bitmap.height : 0;
-    const asked = { file: item.file, name: item.name, settings: { ...settings }, mode, image: item.asks, pixels, signal };
-    let found = await infer(api, item.bitmap && estimate ? { ...asked, estimate } : asked);
-    const { width, height } = found.answer.size;
-    if (!found.image && item.bitmap && !fits(item.bitmap, { width, height })) {
+    const made = { ...settings, mode };
+    const asked = { file: item.file, name: item.name, settings: made, mode, image: item.asks, size: item.size, cutsThere: cutting.has(model), signal };
+    let found = await infer(api, item.size && estimate ? { ...asked, estimate } : asked);
+    if (!found.image && item.size && !fits(item.size, found.answer.size)) {
       // The server turned or read the file otherwise than the browser: its picture is the one.
       item.asks = true;
       found = await infer(api, { ...asked, image: true });
     }
-    item.results.set(key, found);
-    for (const old of [...item.results.keys()].slice(0, -MOST_RESULTS)) item.results.delete(old);
-    return found;
+    found.asked = made;
+    kept.put(item, key, found);
+    if (!cutsThere(found.answer) || cutting.has(model)) return found;
+    cutting.add(model);
+    return settings.threshold === null ? found : resultOf(item, mode, signal, estimate);
   }
 
-  /** Take the server's picture of an image. @param {Item} item @param {Blob} picture */
-  async function pictured(item, picture) {
-    strip.picture(item, await createImageBitmap(picture));
+  /** Take the server's picture of an image. @param {Item} item @param {Blob} picture @param {AbortSignal} signal */
+  async function pictured(item, picture, signal) {
+    const bitmap = await createImageBitmap(picture);
+    release(item);
+    item.source = picture;
+    strip.picture(item, bitmap);
     item.asks = false;
+    if (signal.aborted) release(item);
   }
 
-  /** @param {Item} item */
-  async function onCanvas(item) {
-    const picture = item.bitmap;
-    if (!picture) throw new Problem(415, "This image cannot be shown", "Neither the browser nor the server could draw it. Try a PNG of it.");
-    if (shown !== item || !canvas.size || !fits(picture, canvas.size)) await canvas.setImage(picture);
+  /** @param {Item} item @param {AbortSignal} signal @returns {Promise<boolean>} false: another image was chosen meanwhile. */
+  async function onCanvas(item, signal) {
+    if (signal.aborted) return false;
+    const there = shown === item && !item.bitmap && item.size && canvas.size && fits(item.size, canvas.size);
+    if (there) return true;
+    const bitmap = await decoded(item);
+    if (signal.aborted) {
+      bitmap.close();
+      return false;
+    }
+    await canvas.setImage(bitmap);
+    if (shown !== item) beside = null;
     shown = item;
+    return true;
   }
 
-  /** @param {Item} item @param {Result} found */
-  async function finish(item, found) {
-    if (found.image && item.asks) await pictured(item, found.image);
-    await onCanvas(item);
+  /** @param {Item} item @param {Result} found @param {AbortSignal} signal @returns {Promise<boolean>} Whether it is shown. */
+  async function finish(item, found, signal) {
+    if (found.image && item.asks) await pictured(item, found.image, signal);
+    if (!(await onCanvas(item, signal))) return false;
     strip.failed(item, false);
     item.doubt = found.fields["entropy"] ? meanOf(found.fields["entropy"]) : null;
     show(found);
     const notes = [...(found.answer.flagged ? ["flagged for a second look"] : []), ...(found.answer.notes ?? [])];
     say.status([timingLine(found.answer, settings.samples), ...notes].filter(Boolean).join(" · "));
+    return true;
   }
 
   /** @param {Item} item @param {unknown} error */
@@ -215,110 +243,98 @@ export function createStudio({ api, canvas, strip, say, changed }, settings) {
       changed();
       return void say.at("image", `${item.name}: ${/** @type {Problem} */ (error).message}`);
     }
-    say.problem(error, { again: !about });
+    say.problem(error, about ? null : () => void select(item));
     if (shown === null || shown === item) return;
     // There is nothing to see of this file: what was on the canvas is the current one again.
     current = shown;
     strip.mark(shown);
-    show(shown.results.get(inferenceKey(settings)) ?? result);
-  }
-
-  /** @param {boolean} retake Whether the prompts are others than those that were asked last. */
-  async function askPrompts(retake = true) {
-    const item = current;
-    const model = promptable();
-    if (!item || !model || !retake) return;
-    prompting.abort();
-    const mine = (prompting = new AbortController());
-    canvas.setPrompts(item.prompts.now);
-    if (isEmpty(item.prompts.now)) {
-      item.prompted = [];
-      return draw();
-    }
-    say.clear();
-    try {
-      const answer = await prompts.ask(item.file, item.name, model.name, item.prompts.now, mine.signal);
-      if (mine.signal.aborted) return;
-      item.prompted = answer.masks;
-      draw();
-      const quality = answer.masks[0]?.predicted_iou;
-      say.status([timingLine(answer), quality === undefined ? "" : `predicted IoU ${quality.toFixed(2)}`].filter(Boolean).join(" · "));
-    } catch (error) {
-      if (!mine.signal.aborted) say.problem(error);
-    }
+    show(kept.get(shown, keyOf(settings.mode)) ?? drawn);
   }
 
   return {
     settings,
     select,
-    refresh,
     draw,
     served,
     promptable,
     get current() {
       return current;
     },
+    get shown() {
+      return shown;
+    },
+    /** What is drawn, where it is of the current image. */
     get result() {
-      return result;
+      return onShow() && drawn;
+    },
+    /** Whether what is shown is settled: a file, what was found in it, and nothing under way. */
+    get settled() {
+      return onShow() !== null && !active && pause === 0 && !desk.busy;
     },
     /** @returns {{name: string, area: number, index: number} | null} */
     get prompted() {
-      if (!current?.prompted.length) return null;
-      const area = current.prompted.reduce((sum, part) => sum + part.area_px, 0);
-      return { name: "Prompted", area, index: promptedClass() };
+      const masks = onShow()?.prompted ?? [];
+      if (!masks.length) return null;
+      return { name: "Prompted", area: masks.reduce((sum, part) => sum + part.area_px, 0), index: promptedClass() };
     },
     /** @param {Served[]} next */
     setModels(next) {
       models = next;
-      suit();
+      suit(true);
       changed();
     },
     /** @param {File[]} files */
     async add(files) {
       const items = [];
-      for (const file of files) items.push(await strip.add(file));
+      for (const file of files) {
+        const item = await strip.add(file);
+        if (items.length) release(item);
+        items.push(item);
+      }
       if (items[0]) await select(items[0]);
+    },
+    /** @param {Item} item */
+    async remove(item) {
+      const next = strip.remove(item);
+      kept.forget(item);
+      desk.forget(item.file);
+      release(item);
+      const wasCurrent = item === current;
+      if (item === shown) {
+        shown = drawn = beside = null;
+        canvas.clear();
+      }
+      if (!wasCurrent) return changed();
+      current = null;
+      running.abort();
+      say.clear();
+      if (shown ?? next) await select(/** @type {Item} */ (shown ?? next));
+      else changed();
     },
     /** Take other settings; asks the server only for what it does not know. @param {Partial<Settings>} change */
     update(change) {
-      const before = inferenceKey(settings);
-      const compared = settings.compare;
+      const [before, compared, model] = [keyOf(settings.mode), settings.compare, modelName()];
       Object.assign(settings, change);
-      suit();
-      const same = before === inferenceKey(settings) && (compared === settings.compare || settings.compare === "off");
+      suit("model" in change);
+      if (compared !== settings.compare) beside = null;
+      const same = before === keyOf(settings.mode) && model === modelName() && (compared === settings.compare || settings.compare === "off");
       if (same) return draw();
-      changed();
       clearTimeout(pause);
-      pause = setTimeout(() => void ("model" in change && current ? select(current) : refresh()), PAUSE);
+      pause = setTimeout(() => {
+        pause = 0;
+        if (current) void select(current);
+      }, PAUSE);
+      draw();
     },
-    /** @param {Prompt} prompt */
-    prompt(prompt) {
-      if (!current || current !== shown) return;
-      current.prompts.push(added(current.prompts.now, prompt));
-      void askPrompts();
-    },
-    clear() {
-      if (!current || isEmpty(current.prompts.now)) return;
-      current.prompts.push(noPrompts());
-      void askPrompts();
-    },
-    undo: () => void askPrompts(current?.prompts.undo()),
-    redo: () => void askPrompts(current?.prompts.redo()),
-    get shown() {
-      return shown;
-    },
+    prompt: desk.add,
+    clear: desk.clear,
+    undo: desk.undo,
+    redo: desk.redo,
     /** The run button: forgets the result, so that the server is asked again. */
     again() {
-      current?.results.delete(inferenceKey(settings));
-      void refresh();
+      if (!current) return;
+      kept.forget(current, keyOf(settings.mode));
+      void select(current);
     },
   };
-}
-
-/**
- * @param {import("../canvas/types.js").Size} one
- * @param {import("../canvas/types.js").Size} other
- */
-function fits(one, other) {
-  return one.width === other.width && one.height === other.height;
 }
