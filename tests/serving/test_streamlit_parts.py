@@ -74,7 +74,8 @@ def test_what_cannot_be_linked_is_refused(sources):
 def test_the_canvas_is_in_the_script_whole():
     script = canvas.script()
     assert "mountCanvas" in script
-    assert "export default function host" in script
+    assert script.count("export default") == 1
+    assert script.endswith("export default hostOf(entry);\n")
     for import_line in script.splitlines():
         assert not import_line.startswith("import ")
 
