@@ -193,7 +193,7 @@ def foreground_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         [[0.25]]
     """
     if len(probabilities) == 2:
-        return probabilities[1].copy()
+        return np.array(probabilities[1], dtype=np.float32)
     return np.asarray(1.0 - probabilities[0], dtype=np.float32)
 
 
