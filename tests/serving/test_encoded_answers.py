@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_masks_come_as_run_lengths_or_as_a_picture(n_classes):
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_every_output_is_linked_and_says_how_it_is_scaled(bits):
-    prediction = predicted()
+    prediction = replace(predicted(), mask_probabilities=predicted(seed=1).probabilities)
     said = answer(prediction, outputs=list(OUTPUTS), bits=bits)
     assert said.document["notes"] == []
     assert set(said.files) == {f"{name}.png" for name in OUTPUTS} - {"mask.png"}
@@ -92,6 +93,7 @@ def test_every_output_is_linked_and_says_how_it_is_scaled(bits):
         back = lo + read(said.files[f"{name}.png"]) / (2**bits - 1) * (hi - lo)
         truth = {
             "probability": prediction.probabilities[1],
+            "mask_probability": prediction.mask_probabilities[1],
             "confidence": prediction.probabilities.max(axis=0),
         }
         wanted = truth.get(name, prediction.uncertainty.get(name))

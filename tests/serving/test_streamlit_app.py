@@ -96,6 +96,20 @@ def test_the_parameters_reach_the_model(app):
     assert "seed 7" in status(app)
 
 
+def test_model_and_mode_are_kept_in_the_address(backend):
+    app = AppTest.from_file(str(SCRIPT), default_timeout=60)
+    app.query_params["model"] = "otsu"
+    app.query_params["mode"] = "monte_carlo"  # Which a classical method does not have.
+    app.run()
+    assert app.selectbox(key="model").value == "otsu"
+    assert app.radio(key="mode").value == "the model's own"
+    app.radio(key="mode").set_value("disabled").run()
+    assert "disabled" in app.query_params["mode"]  # As text or in a list, by who set it.
+    app.selectbox(key="model").set_value("nerve").run()
+    assert set(app.query_params) == {"mode"}
+    assert not app.exception
+
+
 def test_every_mode_gives_its_maps(app):
     offered = {}
     for mode in ("disabled", "single", "ensemble", "monte_carlo"):
@@ -149,6 +163,52 @@ def test_an_upload_is_still_there_after_another_page(app):
     app.switch_page(PAGES["noise"]).run()
     app.switch_page("ui/pages/segment.py").run()
     assert "mine.png" in status(app)
+
+
+def test_a_removed_upload_is_no_longer_in_use(app):
+    upload(app, "mine.png", png())
+    app.file_uploader(key="file").set_value(None).run()
+    assert not app.exception
+    assert not any("seed" in one.value for one in app.caption)
+    assert "Give an image on the left" in app.info[0].value
+    upload(app, "other.png", png(seed=1))
+    app.switch_page(PAGES["noise"]).run()
+    app.switch_page("ui/pages/segment.py").run()
+    assert any("given before: other.png" in one.value for one in app.caption)
+    app.button(key="forget").click().run()
+    assert "Give an image on the left" in app.info[0].value
+
+
+def test_two_sessions_share_no_image(app, backend):
+    upload(app, "mine.png", png())
+    asked = backend.asked
+    other = AppTest.from_file(str(SCRIPT), default_timeout=60).run()
+    other.segmented_control(key="source").set_value("Upload").run()
+    assert "Give an image on the left" in other.info[0].value
+    assert "penumbra_upload" in app.session_state
+    assert "penumbra_upload" not in other.session_state
+    upload(other, "yours.png", png(seed=1))
+    assert "yours.png" in status(other)
+    assert backend.asked == asked + 2
+    assert "mine.png" in status(app.run())
+    assert backend.asked == asked + 2
+
+
+def test_models_that_were_read_anew_are_asked_again(app, backend, monkeypatch):
+    app.run()
+    assert backend.asked == 1
+    monkeypatch.setattr(backend, "revision", lambda: "another")
+    app.run()
+    assert backend.asked == 2
+
+
+def test_evaluations_of_one_name_are_told_apart(app, run):
+    for folder in ("of_a/test", "of_b/test"):
+        (run / folder).mkdir(parents=True)
+        (run / folder / "report.html").write_text(f"<p>{folder}")
+    app.switch_page(PAGES["report"]).run()
+    offered = app.selectbox(key="report_evaluation").options
+    assert {"nerve/of_a/test", "nerve/of_b/test"} <= set(offered)
 
 
 def test_the_modes_stand_side_by_side(app):

@@ -1,7 +1,6 @@
 """The Streamlit app inside a FastAPI process, over real sockets and in a real browser."""
 
 import io
-import re
 import threading
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -18,11 +17,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from penumbra.errors import SettingsError
+from penumbra.pages.render import render
 from penumbra.serving.keys import ApiKeys
 from penumbra.serving.ui.backend import DoubtMap, ModelFacts, Outcome, register
 from penumbra.serving.ui.mount import mount_streamlit
 
 KEY = "a key that is long enough"
+ELSEWHERE = "http://127.0.0.1:9/elsewhere"
 
 
 class Bright:
@@ -39,6 +40,9 @@ class Bright:
     def most_samples(self):
         return 16
 
+    def revision(self):
+        return ""
+
     def folders(self):
         return self.runs
 
@@ -53,6 +57,7 @@ class Bright:
             picture=picture, mask=(share > question.threshold).astype(np.uint8), foreground=share,
             confidence=1 - doubt, doubt={"entropy": DoubtMap(doubt, (0.0, 0.693), "nat")},
             classes=("background", "nerve"), sampler="noise:8", passes=8, seed=question.seed,
+            cut=share,
         )  # fmt: skip
 
 
@@ -119,9 +124,15 @@ def png(side=32):
 def test_the_app_is_used_in_a_browser(visit, tmp_path):
     run = tmp_path / "run"
     (run / "test").mkdir(parents=True)
-    (run / "test" / "report.html").write_text(
-        "<!doctype html><title>r</title><h1>The report</h1><script>document.body.append("
-        "'origin ' + self.origin); fetch('/ui/').catch(() => document.body.append('shut'))</script>"
+    template = tmp_path / "one.html.j2"
+    template.write_text(
+        "{% extends 'page.html.j2' %}{% block body %}<h1>The report</h1><a href='" + ELSEWHERE +
+        "'>away</a><script>location = '" + ELSEWHERE + "'</script>{% endblock %}"
+    )  # fmt: skip
+    (run / "test" / "report.html").write_text(render(template, title="Report"))
+    (run / "old").mkdir()
+    (run / "old" / "report.html").write_text(
+        f"<!doctype html><meta http-equiv=refresh content='0;url={ELSEWHERE}'><h1>The old one</h1>"
     )
     backend = Bright()
     backend.runs["bright"] = run
@@ -160,8 +171,17 @@ def test_the_app_is_used_in_a_browser(visit, tmp_path):
 
         page.goto(f"{base}/ui/report")
         report = page.frame_locator("iframe[title='Report of the run']")
+        # A page that loads another one by itself stays where it is.
+        report.get_by_role("heading", name="The old one").wait_for()
+        page.get_by_test_id("stSelectbox").nth(1).click()
+        page.get_by_role("option", name="test").click()
+        # Penumbra's own script runs, and no other; nor is a link followed.
         report.get_by_role("heading", name="The report").wait_for()
-        report.get_by_text(re.compile("origin null.*shut")).wait_for()
+        report.get_by_role("button", name="Dark theme").click()
+        report.get_by_role("button", name="Light theme").click()
+        report.get_by_role("link", name="away").click()
+        report.get_by_text("This content is blocked").wait_for()
+        assert {frame.url for frame in page.frames[1:]} <= {"chrome-error://chromewebdata/"}
 
 
 @pytest.mark.browser
@@ -206,6 +226,11 @@ def test_without_a_key_nothing_is_sent():
             assert part in cookie
         assert KEY not in cookie
         assert client.get("/ui/_stcore/health").status_code == 200
+
+
+def test_frames_of_the_pages_go_nowhere():
+    with serving(Bright()) as base, httpx.Client(base_url=base) as client:
+        assert "frame-src 'none'" in client.get("/ui/").headers["content-security-policy"]
 
 
 def test_pages_of_other_origins_open_no_websocket():

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,13 +19,14 @@ from PIL import Image
 from penumbra.errors import PenumbraError, RunError, SettingsError
 from penumbra.inference.contract import load_predictor
 from penumbra.noise.patterns import Pattern
+from penumbra.pages.render import render
 from penumbra.serving.ui import canvas, figures, theme
 from penumbra.serving.ui.backend import DoubtMap, Outcome, Question
 from penumbra.serving.ui.canvas import Heat
 from penumbra.serving.ui.downloads import archive
 from penumbra.serving.ui.linker import linked
 from penumbra.serving.ui.local import LocalBackend
-from penumbra.serving.ui.report_frame import POLICY, guarded
+from penumbra.serving.ui.report_frame import guarded, policy, sandbox
 from penumbra.serving.ui.reports import evaluations_of, settings_of
 from penumbra.serving.ui.runs import named_runs, offered_runs, runs_below
 from penumbra.serving.ui.samples import sample_image, sample_names
@@ -74,7 +76,8 @@ def test_what_cannot_be_linked_is_refused(sources):
 def test_the_canvas_is_in_the_script_whole():
     script = canvas.script()
     assert "mountCanvas" in script
-    assert "export default function host" in script
+    assert script.count("export default") == 1
+    assert script.endswith("export default hostOf(entry);\n")
     for import_line in script.splitlines():
         assert not import_line.startswith("import ")
 
@@ -217,11 +220,28 @@ def test_evaluations_inside_and_beside_a_run_are_found(tmp_path):
         found[0].report()
 
 
-def test_a_report_may_reach_nothing():
+def test_a_report_may_reach_nothing_and_runs_no_script_but_penumbras(tmp_path):
     page = guarded("<!doctype html><html><script>fetch('/v1/models')</script>")
-    assert page.index(POLICY) < page.index("<script>")
-    assert "default-src 'none'" in POLICY
-    assert "connect-src" not in POLICY
+    assert page.index(policy()) < page.index("<script>")
+    assert "default-src 'none'" in policy()
+    assert "connect-src" not in policy()
+    (tmp_path / "one.html.j2").write_text("{% extends 'page.html.j2' %}")
+    own = render(tmp_path / "one.html.j2", title="Report")
+    allowed = re.findall(r"script-src '(sha256-[^']+)'", own)
+    assert len(allowed) == 1
+    assert policy().endswith(f"script-src '{allowed[0]}'")
+    assert sandbox(own) == "allow-scripts"
+
+
+@pytest.mark.parametrize(
+    "meta",
+    ['<meta http-equiv="refresh" content="0;url=https://elsewhere.example/">',
+     "<META HTTP-EQUIV=refresh content=0>", "<meta\nhttp-equiv\n=\n're&#102;resh'>",
+     '<meta http-equiv="Content-Security-Policy" http-equiv="refresh">'],
+    ids=["plain", "capitals", "encoded", "twice"],
+)  # fmt: skip
+def test_a_page_that_could_go_elsewhere_runs_nothing(meta):
+    assert sandbox(f"<!doctype html><p>Hello{meta}") == ""
 
 
 # --- settings ----------------------------------------------------------------------------------

@@ -12,8 +12,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "src" / "penumbra" / "web"
+UI = ROOT / "src" / "penumbra" / "serving" / "ui"
 TESTS = sorted(Path(__file__).parent.glob("*.test.mjs"))
-FILES = sorted(path for path in WEB.rglob("*") if path.suffix in (".js", ".css", ".html"))
+FILES = sorted(
+    path
+    for folder in (WEB, UI)
+    for path in folder.rglob("*")
+    if path.suffix in (".js", ".css", ".html")
+)
 
 
 def _needed(found, what):
@@ -66,7 +72,7 @@ def test_the_types_are_checked_at_all(tmp_path):
     assert "wrong.js" in done.stdout
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(WEB).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(WEB.parent).as_posix())
 def test_no_file_is_long_or_looks_outside(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 400
@@ -77,5 +83,7 @@ def test_no_file_is_long_or_looks_outside(path):
 
 
 def test_a_script_has_types_and_says_what_it_is_for():
-    for path in WEB.rglob("*.js"):
+    scripts = [path for path in FILES if path.suffix == ".js"]
+    assert UI / "canvas_host.js" in scripts
+    for path in scripts:
         assert path.read_text(encoding="utf-8").startswith("/**"), path

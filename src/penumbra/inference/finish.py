@@ -118,11 +118,13 @@ class Finish:
         used = c * self.off + (2 * c + 2 if several else c)
         planes = probabilities_to_original(np.ascontiguousarray(working[:used]), size)
         mean = planes[c * self.off : c * self.off + c]
-        shown = planes[:c] if self.predictor.mask_from == "off" else mean
-        mask, emptied = self._mask(shown), False
-        if self.predictor.presence is not None:
-            judged = self.predictor.presence.apply(mask, probability=sums.presence)
+        own = planes[:c] if self.off and self.predictor.mask_from == "off" else None
+        mask, emptied = self._mask(mean if own is None else own), False
+        rule = self.predictor.presence
+        if rule is not None:
+            judged = rule.apply(mask, probability=sums.presence)
             mask, emptied = judged.mask, judged.emptied
+        cut = c == 2 and (rule is None or rule.does_nothing)
         maps: Mapping[str, NDArray[np.float32]] = {"entropy": entropy(mean)}
         class_maps: Mapping[str, NDArray[np.float32]] = {}
         areas = dice = samples = None
@@ -164,6 +166,8 @@ class Finish:
             flagged=flagged,
             presence=sums.presence,
             emptied=emptied,
+            mask_probabilities=own,
+            cut_at=self.predictor.threshold if cut else None,
         )
 
     def _mask(self, probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -69,6 +69,11 @@ class Prediction:
         presence: probability that the image shows anything, by the run's presence head: the
             highest of its tiles'. ``None`` without one.
         emptied: whether the run's presence rule emptied the mask, as nothing seemed to be there.
+        mask_probabilities: (C, H, W) float32 that the mask is made of, where these are others
+            than `probabilities`: those of the undisturbed pass.
+        cut_at: the threshold, where the mask is class 1 exactly where `mask_probability` is at
+            least this. ``None`` where no threshold alone gives the mask: the largest of several
+            classes wins, or a presence rule has a say.
     """
 
     probabilities: NDArray[np.float32]
@@ -88,6 +93,8 @@ class Prediction:
     flagged: bool | None = None
     presence: float | None = None
     emptied: bool = False
+    mask_probabilities: NDArray[np.float32] | None = None
+    cut_at: float | None = None
 
     @property
     def n_classes(self) -> int:
@@ -98,6 +105,22 @@ class Prediction:
     def foreground(self) -> NDArray[np.float32]:
         """Probability of anything but class 0, (H, W) float32."""
         return np.asarray(1.0 - self.probabilities[0], dtype=np.float32)
+
+    @property
+    def mask_probability(self) -> NDArray[np.float32]:
+        """Probability of the foreground that the mask is made of, (H, W) float32.
+
+        Of two classes a view of the very numbers that are thresholded.
+
+        Examples:
+            >>> p = np.array([[[0.75]], [[0.25]]], dtype=np.float32)
+            >>> Prediction(p, np.zeros((1, 1), np.uint8), {}).mask_probability.tolist()
+            [[0.25]]
+        """
+        own = self.mask_probabilities
+        planes = self.probabilities if own is None else own
+        # 1 − p differs from the other plane in the last bit.
+        return planes[1] if len(planes) == 2 else np.asarray(1.0 - planes[0], dtype=np.float32)
 
 
 def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

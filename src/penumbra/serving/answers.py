@@ -72,6 +72,8 @@ def answer_of(
         arrays = arrays_of(prediction)
         if "image" in request.outputs:
             arrays["image"] = to_display(image)
+        if "mask_probability" in request.outputs:
+            arrays["mask_probability"] = prediction.mask_probability
         files["arrays.npz"] = npz(arrays)
     timings = _timings(prediction, decode_seconds)
     timings["encode"] = time.perf_counter() - started
@@ -133,6 +135,7 @@ def _facts(
         "pattern": request.pattern,
         "seed": prediction.seed,
         "threshold": threshold,
+        "threshold_map": None if prediction.cut_at is None else "mask_probability",
         "notes": [],
     }
 

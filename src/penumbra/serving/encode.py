@@ -91,7 +91,8 @@ def npz(arrays: Mapping[str, NDArray[np.generic]]) -> bytes:
 def map_of(prediction: Prediction, name: str) -> NDArray[np.float32] | None:
     """Give a map (H, W) by its name; ``None`` where the passes give none.
 
-    ``probability`` is that of anything but class 0, ``confidence`` that of the likeliest class.
+    ``probability`` is that of anything but class 0, ``mask_probability`` the same of the passes
+    that the mask is made of, ``confidence`` that of the likeliest class.
 
     Examples:
         >>> half = np.full((2, 1, 1), 0.5, np.float32)
@@ -102,6 +103,8 @@ def map_of(prediction: Prediction, name: str) -> NDArray[np.float32] | None:
         # Of two classes the very number that is thresholded; 1 − p differs in the last bit.
         two = prediction.n_classes == 2
         return prediction.probabilities[1] if two else prediction.foreground
+    if name == "mask_probability":
+        return prediction.mask_probability
     if name == "confidence":
         return np.asarray(prediction.probabilities.max(axis=0), dtype=np.float32)
     return prediction.uncertainty.get(name)
@@ -113,7 +116,7 @@ def scale_of(name: str, values: NDArray[np.float32], n_classes: int) -> tuple[fl
     Probabilities lie in [0, 1] and entropies in [0, ln C]. Variance and standard error have bounds
     that no map comes near; theirs goes to the largest value there is.
     """
-    if name in ("probability", "confidence"):
+    if name in ("probability", "mask_probability", "confidence"):
         return 0.0, 1.0
     if name in _NATS:
         return 0.0, math.log(n_classes)
@@ -161,8 +164,14 @@ def mask_rows(prediction: Prediction, *, href: str | None = None) -> list[dict[s
 
 
 def arrays_of(prediction: Prediction) -> dict[str, NDArray[np.generic]]:
-    """Give all arrays of a prediction: mask, probabilities, every map, and the seed."""
+    """Give all arrays of a prediction: mask, probabilities, every map, and the seed.
+
+    ``mask_probability`` is among them where the mask is made of other passes than the
+    probabilities.
+    """
     maps: dict[str, NDArray[np.generic]] = dict(prediction.uncertainty)
+    if prediction.mask_probabilities is not None:
+        maps["mask_probability"] = prediction.mask_probability
     return {
         "mask": prediction.mask,
         "probabilities": prediction.probabilities,

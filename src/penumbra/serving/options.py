@@ -14,6 +14,7 @@ NoiseMode = Literal["disabled", "single", "ensemble", "monte_carlo"]
 Output = Literal[
     "mask",
     "probability",
+    "mask_probability",
     "confidence",
     "entropy",
     "expected_entropy",

@@ -10,13 +10,13 @@ from penumbra.errors import SettingsError, expected
 
 NoiseMode = Literal["disabled", "single", "ensemble", "monte_carlo"]
 Output = Literal[
-    "mask", "probability", "confidence", "entropy", "expected_entropy", "mutual_information",
-    "variance", "standard_error", "overlay", "image",
+    "mask", "probability", "mask_probability", "confidence", "entropy", "expected_entropy",
+    "mutual_information", "variance", "standard_error", "overlay", "image",
 ]  # fmt: skip
 
 NOISE_MODES: tuple[str, ...] = get_args(NoiseMode)
 OUTPUTS: tuple[str, ...] = get_args(Output)
-MAPS: tuple[str, ...] = OUTPUTS[1:8]
+MAPS: tuple[str, ...] = OUTPUTS[1:9]
 """Outputs that are numbers per pixel, with a scale."""
 
 DEFAULT_SAMPLES = 8

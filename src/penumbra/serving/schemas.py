@@ -54,6 +54,12 @@ class SegmentAnswer(_Open):
     sampler: str = Field(examples=["noise:8"])
     passes: int = Field(examples=[8])
     threshold: float | None
+    threshold_map: Literal["mask_probability"] | None = Field(
+        default=None,
+        description="The map that is at least `threshold` exactly where the mask is; null where "
+        "no map alone gives the mask: the largest of several classes wins, or a presence rule "
+        "has a say.",
+    )
     timings: dict[str, float] = Field(description="Seconds by stage.")
     flagged: bool | None = Field(default=None, description="Whether somebody should look at it.")
     notes: list[str] = Field(default_factory=list)

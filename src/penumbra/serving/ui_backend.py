@@ -16,10 +16,13 @@ from penumbra.serving.messages import Answer, Job, batch_key
 from penumbra.serving.problems import Problem
 from penumbra.serving.service import Service
 from penumbra.serving.ui.backend import (
+    SEVERAL,
     DoubtMap,
     ModelFacts,
     Outcome,
     Question,
+    foreground_of,
+    notes_of,
     scale_of,
     unit_of,
 )
@@ -54,6 +57,12 @@ class ServedBackend:
         """Tell how many passes may be asked for."""
         return self._service.settings.max_samples
 
+    def revision(self) -> str:
+        """Tell by which workers the models are held: those that read them anew are others."""
+        rows = self._service.pool.status()
+        pids = sorted(row["pid"] for row in rows if row["state"] in ("ready", "busy"))
+        return " ".join(map(str, pids))
+
     def folders(self) -> Mapping[str, Path]:
         """Tell where each model's run lies."""
         found = {name: folder_of(run) for name, run in self._service.settings.runs.items()}
@@ -68,7 +77,8 @@ class ServedBackend:
         settings, loop = self._service.settings, self._service.loop
         if loop is None:
             raise PenumbraError("The server is starting. Try again in a moment.")
-        if question.samples > settings.max_samples:
+        # The other modes make as many passes as they make, whatever number stands beside them.
+        if question.mode in SEVERAL and question.samples > settings.max_samples:
             most = f"at most {settings.max_samples}"
             raise SettingsError(expected("`samples`", most, question.samples, "fewer"))
         limits = UploadLimits(max_bytes=settings.max_upload_bytes, max_pixels=settings.max_pixels)
@@ -105,7 +115,7 @@ def _options(question: Question) -> dict[str, Any]:
         "noise_mode": question.mode,
         "noise_strength": question.strength,
         "pattern": None if question.pattern is None else pattern_text(question.pattern),
-        "samples": question.samples if question.mode in ("ensemble", "monte_carlo") else None,
+        "samples": question.samples if question.mode in SEVERAL else None,
         "seed": question.seed,
         "threshold": question.threshold,
         "outputs": ("mask", "image"),
@@ -119,13 +129,15 @@ def _outcome(answer: Answer) -> Outcome:
     with np.load(io.BytesIO(answer.files["arrays.npz"]), allow_pickle=False) as packed:
         arrays = {name: packed[name] for name in packed.files}
     probabilities = arrays.pop("probabilities")
+    own = arrays.pop("mask_probability", None)
+    foreground = foreground_of(probabilities)
     mask, picture = arrays.pop("mask"), arrays.pop("image")
     n_classes = len(probabilities)
     maps = {name: values for name, values in arrays.items() if values.ndim == 2}
     return Outcome(
         picture=picture,
         mask=mask,
-        foreground=np.asarray(1.0 - probabilities[0], dtype=np.float32),
+        foreground=foreground,
         confidence=np.asarray(probabilities.max(axis=0), dtype=np.float32),
         doubt={
             name: DoubtMap(values, scale_of(name, values, n_classes), unit_of(name))
@@ -138,5 +150,6 @@ def _outcome(answer: Answer) -> Outcome:
         timings=answer.timings,
         flagged=document["flagged"],
         areas={name: tuple(area) for name, area in document["area_intervals"].items()},
-        notes=tuple(document["notes"]),
+        notes=notes_of(emptied=document["emptied"], others=document["notes"]),
+        cut=None if document["threshold_map"] is None else foreground if own is None else own,
     )

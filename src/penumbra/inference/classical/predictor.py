@@ -159,6 +159,7 @@ class ClassicalPredictor:
             class_names=self.class_names,
             sampler=str(self.sampler),
             scores=image_scores(probabilities, mask, maps),
+            cut_at=self.threshold,
         )
 
     def _foreground(self, image: NDArray[np.generic]) -> NDArray[np.float32]:

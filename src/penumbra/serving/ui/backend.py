@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
@@ -18,6 +18,8 @@ NoiseMode = Literal["disabled", "single", "ensemble", "monte_carlo"]
 """Which passes: none disturbed, one, the mean of several, or several beside an undisturbed one."""
 
 MODES: tuple[NoiseMode, ...] = get_args(NoiseMode)
+SEVERAL: tuple[NoiseMode, ...] = ("ensemble", "monte_carlo")
+"""Those whose number of passes is chosen."""
 _MOST_SEED = 2**63 - 1
 
 
@@ -120,6 +122,8 @@ class Outcome:
         flagged: whether somebody should look at it; ``None`` where nothing was calibrated.
         areas: class name → lowest, estimated and highest area in pixels, where calibrated.
         notes: sentences a reader should see.
+        cut: (H, W) float32; the mask is where it is at least the threshold. It may be of other
+            passes than `foreground`. ``None`` where no map alone gives the mask.
     """
 
     picture: NDArray[np.uint8]
@@ -135,12 +139,20 @@ class Outcome:
     flagged: bool | None = None
     areas: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cut: NDArray[np.float32] | None = None
 
     @property
     def n_bytes(self) -> int:
         """Bytes that its arrays take."""
         maps = [self.foreground, self.confidence, *(one.values for one in self.doubt.values())]
+        if self.has_own_cut and self.cut is not None:
+            maps.append(self.cut)
         return self.picture.nbytes + self.mask.nbytes + sum(one.nbytes for one in maps)
+
+    @property
+    def has_own_cut(self) -> bool:
+        """Whether the mask is cut from another map than `foreground`."""
+        return self.cut is not None and self.cut is not self.foreground
 
     def area_of(self, index: int) -> int:
         """Count the pixels of a class in the mask."""
@@ -156,6 +168,9 @@ class Backend(Protocol):
     def most_samples(self) -> int:
         """Tell how many passes may be asked for."""
 
+    def revision(self) -> str:
+        """Name the models as they are loaded now; once they are read anew, it is another name."""
+
     def segment(self, upload: bytes, question: Question) -> Outcome:
         """Segment the image in a file's bytes.
 
@@ -165,6 +180,36 @@ class Backend(Protocol):
 
     def folders(self) -> Mapping[str, Path]:
         """Tell where each model's run lies, for its report."""
+
+
+def foreground_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give the probability of anything but background, (H, W), as an array of its own.
+
+    Args:
+        probabilities: (C, H, W). Of two classes it is the very number that is thresholded.
+
+    Examples:
+        >>> foreground_of(np.array([[[0.75]], [[0.25]]], np.float32)).tolist()
+        [[0.25]]
+    """
+    if len(probabilities) == 2:
+        return np.array(probabilities[1], dtype=np.float32)
+    return np.asarray(1.0 - probabilities[0], dtype=np.float32)
+
+
+def notes_of(*, emptied: bool, others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Give the sentences that a reader should see.
+
+    Args:
+        emptied: whether a presence rule emptied the mask.
+        others: what else there is to say.
+
+    Examples:
+        >>> notes_of(emptied=False), len(notes_of(emptied=True))
+        ((), 1)
+    """
+    said = "The run's presence rule emptied the mask: nothing seemed to be there."
+    return (*((said,) if emptied else ()), *others)
 
 
 def scale_of(name: str, values: NDArray[np.float32], n_classes: int) -> tuple[float, float]:

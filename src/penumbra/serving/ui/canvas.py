@@ -158,7 +158,7 @@ def script() -> str:
         for file in folder.iterdir()
         if file.name.endswith(".js")
     }
-    return loader(sources, _ENTRY) + _own("canvas_host.js")
+    return loader(sources, _ENTRY) + _own("canvas_host.js") + "\nexport default hostOf(entry);\n"
 
 
 def style() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection, Container
 from typing import get_args
 
 import streamlit as st
@@ -44,6 +44,20 @@ def start(key: str, value: object, possible: Container[object] | None = None) ->
         st.session_state[key] = value
 
 
+def start_linked(key: str, first: str, possible: Collection[str]) -> None:
+    """Give a control the value that the page's address names, or else its first one."""
+    named = st.query_params.get(key)
+    start(key, named if named in possible else first, possible)
+
+
+def link(key: str, value: str, first: str) -> None:
+    """Keep the value of a control in the page's address, unless it is the one it starts with."""
+    if value == first:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != value:
+        st.query_params[key] = value
+
+
 def sidebar(*, modes: bool = True) -> Chosen | None:
     """Draw the controls.
 
@@ -74,13 +88,22 @@ def _image() -> tuple[str, bytes] | None:
         name = st.selectbox("Sample image", sample_names(), key="sample",
                             help="Generated; nobody's image.")  # fmt: skip
         return name, sample_image(name).png
-    given = st.file_uploader("PNG, JPEG, TIFF or DICOM file", type=list(TYPES), key="file")
+    given = st.file_uploader(
+        "PNG, JPEG, TIFF or DICOM file", type=list(TYPES), key="file", on_change=_forget
+    )
     if given is not None:
         st.session_state[_UPLOAD] = (given.name, given.getvalue())
     kept: tuple[str, bytes] | None = st.session_state.get(_UPLOAD)
     if kept is not None and given is None:
-        st.caption(f"Still shown: {kept[0]}")
+        # The control lost it when another page was looked at.
+        st.caption(f"The image is the file given before: {kept[0]}")
+        st.button("Remove it", key="forget", on_click=_forget)
     return kept
+
+
+def _forget() -> None:
+    """Take the file away that a person took out of the control, or put another one for."""
+    st.session_state.pop(_UPLOAD, None)
 
 
 def _question(*, modes: bool) -> Question:
@@ -89,23 +112,25 @@ def _question(*, modes: bool) -> Question:
     mode = OWN
     if modes:
         offered = [OWN, *MODES] if facts.noisy else [OWN, "disabled"]
-        start("mode", OWN, offered)
+        start_linked("mode", OWN, offered)
         mode = st.radio("Passes", offered, key="mode", format_func=_words) or OWN
+        link("mode", mode, OWN)
         st.caption(_SAYS[mode])
     noisy = facts.noisy and (not modes or mode in ("single", "ensemble", "monte_carlo"))
     strength, pattern = _noise(facts) if noisy else (None, None)
     several = noisy and mode != "single"
     most = backend().most_samples()
-    samples = 8
+    samples = min(8, most)
     if several and most > 2:
-        start("samples", min(8, most), range(2, most + 1))
+        start("samples", samples, range(2, most + 1))
         samples = st.slider("Passes with noise", 2, most, key="samples")
     st.subheader("Answer")
     start("threshold", 0.5)
     threshold = st.slider(
         "Threshold", 0.05, 0.95, step=0.05, key="threshold",
         help="Least foreground probability of the mask, where there are two classes. "
-        "The slider under the image tries others at once, without asking again.",
+        "Where one map gives the mask, the slider under the image tries others at once, without "
+        "asking again.",
     )  # fmt: skip
     seed = st.number_input(
         "Seed", 0, _SAFE_SEED, key="seed", help="The same seed gives the same answer again."
@@ -118,8 +143,10 @@ def _question(*, modes: bool) -> Question:
 
 def _model() -> ModelFacts:
     known = {facts.name: facts for facts in backend().models()}
-    start("model", next(iter(known)), known)
+    first = next(iter(known))
+    start_linked("model", first, known)
     facts = known[st.selectbox("Model", list(known), key="model")]
+    link("model", facts.name, first)
     said = [f"{len(facts.classes)} classes: {', '.join(facts.classes)}"]
     said += [f"sees {facts.size} pixels a side"] if facts.size else []
     said += ["calibrated" if facts.calibrated else "not calibrated"]

@@ -38,6 +38,8 @@ def archive(outcome: Outcome, question: Question) -> bytes:
     }
     maps = {"probability": (outcome.foreground, (0.0, 1.0), ""),
             "confidence": (outcome.confidence, (0.0, 1.0), "")}  # fmt: skip
+    if outcome.has_own_cut and outcome.cut is not None:
+        maps["mask_probability"] = (outcome.cut, (0.0, 1.0), "")
     for name, doubt in outcome.doubt.items():
         maps[name] = (doubt.values, doubt.scale, doubt.unit)
     for name, (values, scale, _) in maps.items():
@@ -85,6 +87,12 @@ def _mask(outcome: Outcome) -> bytes:
     return held.getvalue()
 
 
+def _threshold_map(outcome: Outcome) -> str | None:
+    if outcome.cut is None:
+        return None
+    return "mask_probability" if outcome.has_own_cut else "probability"
+
+
 def _facts(outcome: Outcome, question: Question) -> dict[str, Any]:
     pattern = question.pattern
     return {
@@ -103,6 +111,7 @@ def _facts(outcome: Outcome, question: Question) -> dict[str, Any]:
         "pattern": None if pattern is None else pattern.model_dump(),
         "seed": outcome.seed,
         "threshold": question.threshold,
+        "threshold_map": _threshold_map(outcome),
         "timings": outcome.timings,
         "notes": list(outcome.notes),
     }

@@ -18,10 +18,13 @@ from penumbra.noise.patterns import Pattern
 from penumbra.serving.requests import SegmentRequest
 from penumbra.serving.specs import ModelSpec, WorkerSettings
 from penumbra.serving.ui.backend import (
+    SEVERAL,
     DoubtMap,
     ModelFacts,
     Outcome,
     Question,
+    foreground_of,
+    notes_of,
     scale_of,
     unit_of,
 )
@@ -72,6 +75,10 @@ class LocalBackend:
         """Tell how many passes may be asked for."""
         return self._settings.max_samples
 
+    def revision(self) -> str:
+        """Tell that the models stay as they were loaded."""
+        return ""
+
     def folders(self) -> Mapping[str, Path]:
         """Tell where each model's run lies."""
         found = {name: folder_of(run) for name, run in self._runs.items()}
@@ -86,7 +93,7 @@ class LocalBackend:
         image = decode(upload, self._limits)
         pattern = None if question.pattern is None else pattern_text(question.pattern)
         # A number of passes asks for noise; the model's own passes have a number of their own.
-        samples = question.samples if question.mode in ("ensemble", "monte_carlo") else None
+        samples = question.samples if question.mode in SEVERAL else None
         request = SegmentRequest.of(
             {"noise_mode": question.mode, "noise_strength": question.strength,
              "pattern": pattern, "samples": samples, "seed": question.seed,
@@ -134,13 +141,13 @@ def facts_of(row: Mapping[str, object]) -> ModelFacts:
 def outcome_of(prediction: Prediction, picture: NDArray[np.uint8]) -> Outcome:
     """Take from a prediction what the pages show, beside the (H, W, 3) picture of its image."""
     n_classes = prediction.n_classes
-    notes: tuple[str, ...] = ()
-    if prediction.emptied:
-        notes = ("The run's presence rule emptied the mask: nothing seemed to be there.",)
+    cut = foreground = foreground_of(prediction.probabilities)
+    if prediction.mask_probabilities is not None:
+        cut = foreground_of(prediction.mask_probabilities)
     return Outcome(
         picture=picture,
         mask=prediction.mask,
-        foreground=prediction.foreground,
+        foreground=foreground,
         confidence=np.asarray(prediction.probabilities.max(axis=0), dtype=np.float32),
         doubt={
             name: DoubtMap(values, scale_of(name, values, n_classes), unit_of(name))
@@ -153,5 +160,6 @@ def outcome_of(prediction: Prediction, picture: NDArray[np.uint8]) -> Outcome:
         timings=dict(prediction.timings),
         flagged=prediction.flagged,
         areas=dict(prediction.area_intervals),
-        notes=notes,
+        notes=notes_of(emptied=prediction.emptied),
+        cut=None if prediction.cut_at is None else cut,
     )

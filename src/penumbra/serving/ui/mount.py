@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from penumbra.errors import MissingExtraError
 from penumbra.serving.keys import ApiKeys
@@ -21,6 +21,8 @@ from penumbra.serving.ui.gate import Gate
 
 SCRIPT = Path(__file__).resolve().parents[1] / "streamlit_app.py"
 _MIB = 2**20
+_POLICY = b"frame-src 'none'; object-src 'none'; frame-ancestors 'self'"
+"""A report is in a frame without an address, which goes to none."""
 _NOT_HERE = "The pages are not open here now. Try again in a moment."
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +95,7 @@ class Pages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on to the app, where it runs."""
         if self._inner is not None:
-            await self._inner(scope, receive, send)
+            await self._inner(scope, receive, _guarding(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1013, "reason": ""})
         else:
@@ -126,6 +128,18 @@ class Pages:
             register(None)
             # It has no other way to make room for the next one.
             Runtime._instance = None  # noqa: SLF001
+
+
+def _guarding(send: Send) -> Send:
+    """Add the policy to the headers of every answer."""
+
+    async def with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            header = (b"content-security-policy", _POLICY)
+            message = {**message, "headers": [*message.get("headers", ()), header]}
+        await send(message)
+
+    return with_policy
 
 
 def _said(error: Exception) -> bool:

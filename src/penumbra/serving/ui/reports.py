@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ class Evaluation:
     """One evaluation of a run.
 
     Attributes:
-        name: the folder it was written into.
+        name: the folder it was written into; with the folders above it where two have one name.
         folder: where that lies.
     """
 
@@ -54,7 +55,7 @@ def evaluations_of(run: Path) -> list[Evaluation]:
         run: the run folder.
 
     Returns:
-        Each with a report, by name.
+        Each with a report, by name; no two names are the same.
     """
     inside = {path.parent for path in _reports(run, _DEPTH)}
     beside = {
@@ -62,7 +63,15 @@ def evaluations_of(run: Path) -> list[Evaluation]:
         for path in _reports(run.parent, 1)
         if path.parent != run and _names(_document(path.parent / METRICS).get("run"), run)
     }
-    return [Evaluation(folder.name, folder) for folder in sorted(inside | beside)]
+    found = sorted(inside | beside)
+    alike = Counter(folder.name for folder in found)
+    return [
+        Evaluation(
+            folder.name if alike[folder.name] == 1 else folder.relative_to(run.parent).as_posix(),
+            folder,
+        )
+        for folder in found
+    ]
 
 
 def settings_of(run: Path) -> str | None:

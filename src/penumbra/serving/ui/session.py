@@ -57,8 +57,10 @@ def answer(chosen: Chosen, question: Question | None = None) -> Outcome:
         PenumbraError: there is no answer.
     """
     asked = question or chosen.question
-    kept: dict[tuple[bytes, Question], Outcome] = st.session_state.setdefault(_KEPT, {})
-    key = (hashlib.blake2b(chosen.data, digest_size=16).digest(), asked)
+    kept: dict[tuple[bytes, Question, str], Outcome] = st.session_state.setdefault(_KEPT, {})
+    # Known before it is asked: what an older model answers meanwhile is no answer of a newer one.
+    revision = backend().revision()
+    key = (hashlib.blake2b(chosen.data, digest_size=16).digest(), asked, revision)
     if key in kept:
         kept[key] = kept.pop(key)  # Asked for last, forgotten last.
         return kept[key]

@@ -58,6 +58,8 @@ def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 def _column(title: str, outcome: Outcome, plain: Outcome) -> None:
     st.markdown(f"**{title}**")
+    for note in outcome.notes:
+        st.info(note)
     st.image(overlay_mask(outcome.picture, outcome.mask), caption="mask", width="stretch")
     doubt = outcome.doubt["entropy"]
     high = doubt.scale[1]

@@ -49,7 +49,7 @@ def _evaluations(folder: Path) -> None:
         st.dataframe(rows, hide_index=True, height="content", width="stretch")
     html = chosen.report()
     st.download_button("Download the report", html, file_name=f"{folder.name}_report.html",
-                       mime="text/html")  # fmt: skip
+                       mime="text/html", on_click="ignore")  # fmt: skip
     _report(chosen, html)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import streamlit as st
 
@@ -36,14 +38,17 @@ def page() -> None:
             key="canvas",
             cut=_cut(chosen, outcome),
         )
+        if outcome.cut is None:
+            st.caption(_no_cut(outcome))
         st.caption(_status(chosen, outcome))
     with right:
         _histogram(outcome)
         st.download_button(
             "Download everything",
-            archive(outcome, chosen.question),
+            functools.partial(archive, outcome, chosen.question),
             file_name="penumbra.zip",
             mime="application/zip",
+            on_click="ignore",
             help="Mask, maps as 16-bit PNG with their scales, pictures, and what was asked.",
             width="stretch",
         )
@@ -74,10 +79,17 @@ def _layer(outcome: Outcome) -> Heat | None:
 
 
 def _cut(chosen: Chosen, outcome: Outcome) -> Cut | None:
-    """With more than two classes the likeliest wins, and there is nothing to cut."""
+    return None if outcome.cut is None else Cut(outcome.cut, chosen.question.threshold)
+
+
+def _no_cut(outcome: Outcome) -> str:
+    """Say why there is no slider of the threshold under the image."""
     if len(outcome.classes) != 2:
-        return None
-    return Cut(outcome.foreground, chosen.question.threshold)
+        return "The likeliest class wins at every pixel: there is no threshold to try here."
+    return (
+        "The run's presence rule has a say in the mask, so that no map alone gives it at another "
+        "threshold. The threshold on the left asks for an answer."
+    )
 
 
 def _figures(outcome: Outcome) -> None:
