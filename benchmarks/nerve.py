@@ -159,13 +159,18 @@ def table() -> str:
     versions = where["versions"]
     images = sum(len(row["per_image"]) for row in kept["rows"] if row["model"] == first["model"])
     details = "; ".join(
-        f"{model} at {settings['image']['size']} pixels" for model, settings in MODELS.items()
+        f"{model} at {settings['image']['size']} pixels, {_epochs(kept['rows'], model)} epochs"
+        for model, settings in MODELS.items()
     )
     return "\n".join(lines) + (
         f"\n\n*{images} test frames over the seeds of one network; at most {first['minutes']:g} "
         f"min of training on {count(first['threads'], 'thread')}, {details}, {where['machine']}, "
         f"Penumbra {versions['penumbra']}, torch {versions['torch']}, {where['date']}.*"
     )
+
+
+def _epochs(rows: list[dict[str, Any]], model: str) -> str:
+    return " and ".join(str(row["epochs"]) for row in rows if row["model"] == model)
 
 
 def _line(model: str, rows: list[dict[str, Any]]) -> str:
