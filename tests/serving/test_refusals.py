@@ -92,6 +92,8 @@ def test_answers_carry_headers_that_bind_browsers(serve):
 def test_the_description_for_people_needs_nothing_from_elsewhere(serve):
     page = serve().get("/docs").text
     assert "/v1/segment" in page
+    assert "Decides every draw" in page
+    assert "such as 0.3" in page
     assert "src=" not in page
     assert "https://" not in page
 

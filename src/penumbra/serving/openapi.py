@@ -7,7 +7,8 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from penumbra.serving.options import Asked, Output
+from penumbra.serving.described import describe_fields
+from penumbra.serving.options import Asked, Output, PromptBody, ReloadBody, Rle
 from penumbra.serving.problems import ProblemDocument, declared
 
 UPLOAD_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
@@ -37,11 +38,11 @@ def form(options: type[Asked], *, about: str = "PNG, JPEG, TIFF or DICOM.") -> d
     schema = {
         "type": "object",
         "title": options.__name__,
-        "description": (options.__doc__ or "").partition("\n")[0],
         "properties": {"image": image, **properties},
         "required": ["image"],
         "additionalProperties": False,
     }
+    describe_fields(schema, options)
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -65,6 +66,9 @@ def with_problems(app: FastAPI) -> None:
             )
             for name, inner in schemas["ProblemDocument"].pop("$defs", {}).items():
                 schemas[name] = inner
+            for body in (PromptBody, ReloadBody, Rle):
+                if body.__name__ in schemas:
+                    describe_fields(schemas[body.__name__], body)
             document["components"]["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

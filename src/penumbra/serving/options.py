@@ -144,7 +144,7 @@ class SegmentOptions(Asked):
     samples: int | None = Field(default=None, ge=1, le=10_000, examples=[8])
     seed: int = Field(default=0, ge=0, le=MOST_SEED, examples=[0])
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=[0.5])
-    sampler: str | None = Field(default=None, pattern=_SAMPLER, examples=["noise:8"])
+    sampler: str | None = Field(default=None, pattern=_SAMPLER)
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_split)] = Field(
         default=("mask",), min_length=1, max_length=10
     )

@@ -28,8 +28,12 @@ class MaskAnswer(_Open):
     class_: int = Field(alias="class", ge=0, examples=[1])
     name: str = Field(examples=["nerve"])
     area_px: int = Field(ge=0, examples=[7124])
-    rle: Rle | None = None
-    href: str | None = None
+    rle: Rle | None = Field(
+        default=None, examples=[{"size": [4, 6], "counts": "52203"}], description="Of COCO."
+    )
+    href: str | None = Field(
+        default=None, examples=["/v1/results/nPj0o2Sdr6Vu/mask_1.png"], description="Instead."
+    )
 
 
 class MapAnswer(_Open):
@@ -44,41 +48,47 @@ class MapAnswer(_Open):
 class SegmentAnswer(_Open):
     """What a model says about an image."""
 
-    id: str
+    id: str = Field(examples=["nPj0o2Sdr6Vu"])
     model: str = Field(examples=["first"])
     size: Size
     classes: list[str] = Field(examples=[["background", "nerve"]])
     masks: list[MaskAnswer]
     maps: dict[str, MapAnswer]
-    seed: int = Field(description="The same seed gives the same answer bit for bit.")
+    seed: int = Field(examples=[0], description="The same seed gives the same answer bit for bit.")
     sampler: str = Field(examples=["noise:8"])
     passes: int = Field(examples=[8])
-    threshold: float | None
+    threshold: float | None = Field(examples=[0.5])
     threshold_map: Literal["mask_probability"] | None = Field(
         default=None,
         description="The map that is at least `threshold` exactly where the mask is; null where "
         "no map alone gives the mask: the largest of several classes wins, or a presence rule "
         "has a say.",
     )
-    timings: dict[str, float] = Field(description="Seconds by stage.")
-    flagged: bool | None = Field(default=None, description="Whether somebody should look at it.")
-    notes: list[str] = Field(default_factory=list)
+    timings: dict[str, float] = Field(
+        description="Seconds by stage.", examples=[{"queue": 0.002, "network": 0.41}]
+    )
+    flagged: bool | None = Field(
+        default=None, examples=[False], description="Whether somebody should look at it."
+    )
+    notes: list[str] = Field(
+        default_factory=list, examples=[["deterministic makes one pass, which has no variance."]]
+    )
 
 
 class SessionAnswer(_Open):
     """An image that prompts can be asked on."""
 
-    id: str
-    model: str
+    id: str = Field(examples=["nPj0o2Sdr6Vu"])
+    model: str = Field(examples=["small"])
     size: Size
     expires_in_s: float = Field(description="After the last prompt.", examples=[1800])
-    accepts: list[Literal["box", "point", "mask"]]
+    accepts: list[Literal["box", "point", "mask"]] = Field(examples=[["box", "point", "mask"]])
     pictures: dict[str, dict[str, str]] = Field(
         default_factory=dict,
         description="By `picture`: the image as a person sees it.",
         examples=[{"image": {"href": "/v1/results/nPj0o2Sdr6Vu/image.png"}}],
     )
-    timings: dict[str, float]
+    timings: dict[str, float] = Field(examples=[{"decode": 0.004, "network": 1.3}])
 
 
 class PromptMask(_Open):
@@ -88,29 +98,29 @@ class PromptMask(_Open):
         description="xyxy, the far edge exclusive.", examples=[[10, 12, 80, 64]]
     )
     rle: Rle | None = Field(default=None, description="Of the crop.")
-    area_px: int = Field(ge=0)
+    area_px: int = Field(ge=0, examples=[1840])
 
 
 class PromptAnswer(_Open):
     """Masks, one per prompt."""
 
     masks: list[PromptMask]
-    timings: dict[str, float]
+    timings: dict[str, float] = Field(examples=[{"network": 0.05}])
 
 
 class RectifyAnswer(_Open):
     """Cards, the largest first; a refused one says why."""
 
-    id: str
-    cards: list[dict[str, Any]]
-    timings: dict[str, float]
+    id: str = Field(examples=["nPj0o2Sdr6Vu"])
+    cards: list[dict[str, Any]] = Field(examples=[[{"href": "/v1/results/nPj0o2Sdr6Vu/card.png"}]])
+    timings: dict[str, float] = Field(examples=[{"decode": 0.02, "network": 0.3}])
 
 
 class ModelAnswer(_Open):
     """A model."""
 
     name: str = Field(examples=["first"])
-    kind: Literal["segmenter", "promptable"]
+    kind: Literal["segmenter", "promptable"] = Field(examples=["segmenter"])
 
 
 class ModelsAnswer(BaseModel):
@@ -129,6 +139,8 @@ class ReadyAnswer(BaseModel):
     """Requests are answered."""
 
     status: Literal["ready"] = "ready"
-    workers: list[dict[str, Any]]
-    models: list[str]
-    queue: int = Field(ge=0)
+    workers: list[dict[str, Any]] = Field(
+        examples=[[{"state": "ready", "for_s": 12.5, "jobs": 40}]]
+    )
+    models: list[str] = Field(examples=[["first"]])
+    queue: int = Field(ge=0, examples=[0])

@@ -34,7 +34,7 @@ h1, h2 {{ font-size: 1.25rem; margin: 0; }}
 {sections}
 </html>
 """
-_SECTION = """<section><h2><code>{method} {path}</code></h2><p>{summary}. {description}</p>
+_SECTION = """<section><h2><code>{method} {path}</code></h2><p><b>{summary}.</b> {description}</p>
 <table>{fields}</table><p>Answers: {answers}</p></section>
 """
 
@@ -74,7 +74,8 @@ def _section(path: str, method: str, operation: dict[str, Any], document: dict[s
     fields = {field["name"]: field["schema"] for field in operation.get("parameters", [])}
     fields |= schema.get("properties", {})
     rows = [
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(_values(field))}</td></tr>"
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(field.get('description', ''))}</td>"
+        f"<td>{html.escape(_values(field))}</td></tr>"
         for name, field in fields.items()
     ]
     answers = ", ".join(
@@ -103,4 +104,4 @@ def _values(field: dict[str, Any]) -> str:
         said += f"; by default {field['default']}"
     if field.get("examples"):
         said += f"; such as {json.dumps(field['examples'][0], ensure_ascii=False)}"
-    return f"{said}. {field['description']}" if "description" in field else said
+    return said
