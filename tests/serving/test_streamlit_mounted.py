@@ -157,6 +157,8 @@ def test_the_app_is_used_in_a_browser(visit, tmp_path):
             page.wait_for_timeout(50)
         assert backend.asked[-1].mode == "ensemble"
 
+        # The file is made of what the page shows once it has run.
+        page.wait_for_selector("[data-test-script-state='notRunning']")
         with page.expect_download() as waiting:
             page.get_by_role("button", name="Download everything").click()
         assert Path(waiting.value.path()).read_bytes()[:2] == b"PK"
@@ -180,7 +182,7 @@ def test_the_app_is_used_in_a_browser(visit, tmp_path):
         report.get_by_role("button", name="Dark theme").click()
         report.get_by_role("button", name="Light theme").click()
         report.get_by_role("link", name="away").click()
-        report.get_by_text("This content is blocked").wait_for()
+        report.get_by_text("This content is blocked").first.wait_for(state="attached")
         assert {frame.url for frame in page.frames[1:]} <= {"chrome-error://chromewebdata/"}
 
 
