@@ -146,7 +146,7 @@ class SegmentOptions(Asked):
     threshold: float | None = Field(default=None, gt=0, lt=1, examples=[0.5])
     sampler: str | None = Field(default=None, pattern=_SAMPLER)
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_split)] = Field(
-        default=("mask",), min_length=1, max_length=10
+        default=("mask",), min_length=1, max_length=11
     )
     masks_as: Literal["rle", "links"] = "rle"
     bits: Annotated[Literal[8, 16], BeforeValidator(_whole)] = 8
@@ -193,7 +193,7 @@ class UncertaintyOptions(SegmentOptions):
     outputs: Annotated[tuple[Output, ...], BeforeValidator(_split)] = Field(
         default=("mask", "probability", "entropy", "expected_entropy", "mutual_information",
                  "variance", "standard_error"),
-        min_length=1, max_length=10,
+        min_length=1, max_length=11,
     )  # fmt: skip
     tolerance: float = Field(default=0.005, ge=0, le=1, examples=[0.005])
 
