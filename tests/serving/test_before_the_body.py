@@ -181,3 +181,28 @@ def test_workers_forget_what_is_closed(serve, cell_png):
     number = client.post("/v1/sessions", files={"image": cell_png}).json()["id"]
     assert client.delete(f"/v1/sessions/{number}").status_code == 204
     assert client.pool.forgotten == [number]
+
+
+@pytest.mark.parametrize(
+    ("files", "field", "words"),
+    [({"foo": b"x" * 5000}, "foo", "there are image, model"), ({"image": b""}, "image", "empty"),
+     ({"model": b"first"}, "image", "missing")],
+)  # fmt: skip
+def test_what_is_wrong_with_a_part_is_said_as_it_is(serve, files, field, words):
+    answer = serve().post("/v1/segment", files=files)
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize("body", [{}, {"json": {}}, {"json": {"name": "first"}}])
+def test_models_are_read_anew_with_or_without_a_body(serve, body):
+    client = serve()
+    assert client.post("/v1/models/reload", **body).status_code == 200
+    assert client.pool.reloads == [body.get("json", {}).get("name")]
+
+
+def test_a_body_that_is_not_json_is_refused_where_there_need_be_none(serve):
+    answer = serve().post("/v1/models/reload", content=b"name=first")
+    assert answer.status_code == 415

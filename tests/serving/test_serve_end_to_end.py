@@ -99,7 +99,8 @@ def test_a_reload_keeps_answering(client, cell_png):
 
 
 def test_the_streamlit_app_is_there_and_asks_the_same_workers(client, cell_png, photo):
-    page = client.get("/ui/")
+    page = client.get("/ui")  # As people write it.
+    assert page.url.path == "/ui/"
     assert page.status_code == 200
     assert "text/html" in page.headers["content-type"]
     backend = registered()

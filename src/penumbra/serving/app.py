@@ -13,6 +13,8 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from penumbra.errors import PenumbraError, SettingsError, expected
@@ -178,6 +180,11 @@ def _mount_ui(
     """Mount the Streamlit app where it is wanted and installed; gives its lifespan."""
     if not service.settings.ui or not service.settings.runs or not is_installed():
         return None
+
+    async def with_slash(request: Request) -> Response:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}{UI}/")
+
+    app.add_route(UI, with_slash, methods=["GET"], include_in_schema=False)
     return mount_streamlit(
         app,
         backend=ServedBackend(service),

@@ -31,8 +31,11 @@ def described(model: type[BaseModel]) -> dict[str, str]:
                 found[name] = match["text"]
             elif line.strip() and name:
                 found[name] += f" {line.strip()}"
-    sentences = {name: text[:1].upper() + text[1:] for name, text in found.items()}
-    return {name: text.replace("``", "`") for name, text in sentences.items()}
+    return {
+        name: (text[:1].upper() + text[1:]).replace("``", "`")
+        for name, text in found.items()
+        if name in model.model_fields
+    }
 
 
 def describe_fields(schema: dict[str, Any], model: type[BaseModel]) -> None:

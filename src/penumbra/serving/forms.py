@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -37,8 +38,9 @@ class Form:
 class _Parts:
     """Collects the parts of a form as the parser meets them."""
 
-    def __init__(self, most_image: int) -> None:
+    def __init__(self, most_image: int, known: Collection[str]) -> None:
         self.form = Form()
+        self._known = known
         self.is_whole = False
         self._most_image = most_image
         self._count = 0
@@ -79,6 +81,9 @@ class _Parts:
     def _headers_end(self) -> None:
         if not self._name:
             raise _framing("a part has no name")
+        if self._name != IMAGE and self._name not in self._known:
+            there_are = ", ".join([IMAGE, *self._known])
+            raise _of_field(self._name, f"no field of this request; there are {there_are}")
         if self._name in self._seen:
             raise _of_field(self._name, "given more than once")
         self._seen.add(self._name)
@@ -105,18 +110,20 @@ class _Parts:
         self._data = bytearray()
 
 
-async def read_form(request: Request, *, most_image: int) -> Form:
+async def read_form(request: Request, *, most_image: int, known: Collection[str]) -> Form:
     """Read a form as it comes.
 
     Args:
         request: whose body is a form; its type and length have been checked.
         most_image: bytes.
+        known: names of the fields beside the image.
 
     Raises:
-        Problem: 400 where the body is no whole form, 413 and 422 where a part is too much.
+        Problem: 400 where the body is no whole form, 413 and 422 where a part is unknown or too
+            much.
     """
     boundary = _boundary(request.headers.get("content-type", ""))
-    parts = _Parts(most_image)
+    parts = _Parts(most_image, known)
     try:
         parser = MultipartParser(
             boundary,
@@ -142,7 +149,7 @@ async def read_request(
     Raises:
         Problem: as `read_form`; 422 where a field is unknown or not possible, or no image came.
     """
-    form = await read_form(request, most_image=most_image)
+    form = await read_form(request, most_image=most_image, known=options.model_fields)
     try:
         asked = options.model_validate(form.fields)
     except ValidationError as error:
@@ -151,8 +158,10 @@ async def read_request(
         asked.check_samples(most_samples)
     except ValueError as error:
         raise _of_field("samples", str(error)) from None
-    if not form.image:
+    if form.image is None:
         raise _of_field(IMAGE, "missing: send the file as a part of this name")
+    if not form.image:
+        raise _of_field(IMAGE, "empty: the file has no bytes")
     return form.image, asked
 
 

@@ -30,12 +30,14 @@ class BodyRule:
         most_bytes: of it.
         queued: whether the request waits for a worker, and so is refused where the queue is full.
         most_commas: in it; what JSON holds is bounded by them before anybody reads it.
+        optional: whether there need be no body.
     """
 
     media: str
     most_bytes: int
     queued: bool = True
     most_commas: int | None = None
+    optional: bool = False
 
 
 def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
@@ -45,14 +47,14 @@ def body_rules(most_upload: int) -> Callable[[str], BodyRule | None]:
         most_upload: most bytes of a body with an image.
 
     Examples:
-        >>> body_rules(1000)("/v1/segment")
-        BodyRule(media='multipart/form-data', most_bytes=1000, queued=True, most_commas=None)
+        >>> body_rules(1000)("/v1/segment").media
+        'multipart/form-data'
         >>> body_rules(1000)("/v1/sessions/abc/prompt").media
         'application/json'
     """
     upload = BodyRule(MULTIPART, most_upload)
     fixed = {f"/v1/{name}": upload for name in ("segment", "uncertainty", "sessions", "rectify")}
-    fixed["/v1/models/reload"] = BodyRule(JSON, 4096, queued=False)
+    fixed["/v1/models/reload"] = BodyRule(JSON, 4096, queued=False, optional=True)
 
     def rule(path: str) -> BodyRule | None:
         if path.startswith("/v1/sessions/") and path.endswith("/prompt"):
@@ -104,7 +106,7 @@ class BodyLimits:
         most = rule.most_bytes if rule else self._otherwise
         headers = dict(scope["headers"])
         _check_length(headers, most)
-        if rule is not None:
+        if rule is not None and not (rule.optional and _has_no_body(headers)):
             _check_type(headers, rule.media)
         if rule is None or not rule.queued:
             await self._app(scope, _counted(receive, most, None, self._seconds), send)
@@ -204,6 +206,11 @@ def _counted(receive: Receive, most: int, commas: int | None, seconds: float) ->
         return message
 
     return counted
+
+
+def _has_no_body(headers: dict[bytes, bytes]) -> bool:
+    lengths = (headers.get(b"content-length", b"0"), headers.get(b"transfer-encoding", b""))
+    return lengths == (b"0", b"")
 
 
 def _check_length(headers: dict[bytes, bytes], most: int) -> None:

@@ -42,15 +42,16 @@ async def models(request: Request) -> Response:
     },
     summary="Read the models anew",
 )
-async def reload(request: Request, body: ReloadBody) -> Response:
+async def reload(request: Request, body: ReloadBody | None = None) -> Response:
     """Read models anew from their files; requests that run are finished, none is dropped."""
     service = service_of(request)
     # By the settings, so that what could not be loaded can be tried again once it is mended.
     known = [*service.settings.runs, *service.settings.promptable]
-    if body.name is not None and body.name not in known:
+    name = body.name if body else None
+    if name is not None and name not in known:
         raise Problem(404, f"There is no model of this name; there is {', '.join(known)}.")
     try:
-        await service.pool.reload(body.name)
+        await service.pool.reload(name)
     except SettingsError as error:
         raise Problem(404, str(error)) from None
     except PenumbraError as error:

@@ -69,6 +69,7 @@ def _section(path: str, method: str, operation: dict[str, Any], document: dict[s
         iter(operation.get("requestBody", {}).get("content", {}).values()), {}
     )
     schema = body.get("schema", {})
+    schema = schema.get("anyOf", [schema])[0]  # A body that may be left out.
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     fields = {field["name"]: field["schema"] for field in operation.get("parameters", [])}

@@ -115,6 +115,7 @@ function nextLayer(step) {
 }
 
 function compare() {
+  if (studio.served()?.network === false) return void say.status("This method makes one pass: there are no modes to compare.");
   const other = settings.mode === "disabled" ? "monte_carlo" : "disabled";
   studio.update({ compare: settings.compare === "off" ? other : "off" });
 }

@@ -16,7 +16,7 @@ from penumbra.serving.ui.session import answer, backend, run_page
 _SHOWN: tuple[tuple[NoiseMode, str], ...] = (
     ("disabled", "Disabled: one plain pass"),
     ("single", "Single: one noisy pass"),
-    ("ensemble", "Ensemble: the mean of several"),
+    ("ensemble", "Ensemble: their mean"),
 )
 
 
