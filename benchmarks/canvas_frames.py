@@ -125,7 +125,9 @@ def modules() -> Iterator[str]:
         server.server_close()
 
 
-def measure(side: int, times: int, chromium: str) -> dict[str, Any]:
+def measure(
+    side: int, times: int, chromium: str, window: tuple[int, int] = (1600, 1000)
+) -> dict[str, Any]:
     """Take all steps with every renderer; gives milliseconds by renderer and kind of step."""
     from playwright.sync_api import sync_playwright
 
@@ -133,7 +135,7 @@ def measure(side: int, times: int, chromium: str) -> dict[str, Any]:
     with modules() as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         for renderer in ("pixels", "webgl"):
-            page = browser.new_page(viewport={"width": 1600, "height": 1000})
+            page = browser.new_page(viewport={"width": window[0], "height": window[1]})
             page.set_default_timeout(300_000)
             page.goto(address)
             given = {"side": side, "times": times, "renderer": renderer}
@@ -173,7 +175,7 @@ def main() -> None:
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     given = parser.parse_args()
     if given.smoke:
-        found = measure(400, 5, given.chromium)
+        found = measure(200, 2, given.chromium, window=(320, 240))
         middle = {
             name: float(np.median(kinds["zoom"])) for name, kinds in found["renderers"].items()
         }
