@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from penumbra.errors import RunError, expected
-from penumbra.training.run import EXPERIMENT
+
+# As `penumbra.training.run` names them, which would load torch into the process that answers.
+EXPERIMENT, HISTORY, RUN_FILE = "experiment.yaml", "history.jsonl", "run.json"
 
 REPORT, METRICS = "report.html", "metrics.json"
 _MOST_BYTES = 64 * 2**20
@@ -134,3 +136,29 @@ def _text(file: Path) -> str:
         raise RunError(
             expected(file.name, "readable", type(error).__name__, "`penumbra evaluate` again")
         ) from error
+
+
+def history_of(folder: Path) -> list[dict[str, Any]]:
+    """Read how a run's training went, a row per epoch; empty where that is missing.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    file = folder / HISTORY
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except OSError:
+        return []
+    except ValueError as error:
+        raise RunError(
+            expected(str(file), "one JSON object a line", "something else", "a fresh copy")
+        ) from error
+
+
+def info_of(folder: Path) -> dict[str, Any]:
+    """Read a run's status, versions and seconds; empty where they are missing."""
+    try:
+        found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -7,9 +7,14 @@ from pathlib import Path
 import streamlit as st
 
 from penumbra.serving.ui import chart, figures, report_frame
-from penumbra.serving.ui.reports import Evaluation, evaluations_of, settings_of
+from penumbra.serving.ui.reports import (
+    Evaluation,
+    evaluations_of,
+    history_of,
+    info_of,
+    settings_of,
+)
 from penumbra.serving.ui.session import backend, run_page
-from penumbra.training.run import Run
 
 
 def page() -> None:
@@ -59,15 +64,14 @@ def _report(evaluation: Evaluation, html: str) -> None:
 
 
 def _training(folder: Path) -> None:
-    run = Run(folder)
-    rows = run.history()
+    rows = history_of(folder)
     drawn = figures.history(rows)
     if drawn is None:
         st.info("No history of its training lies in this run.")
     else:
         chart.show(drawn, key="history")
         st.dataframe(rows, hide_index=True, height=260, width="stretch")
-    info = run.info()
+    info = info_of(folder)
     if info:
         st.json(info, expanded=False)
 
